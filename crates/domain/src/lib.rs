@@ -1,0 +1,22 @@
+//! The words of the product: ids, secrets, tokens, projects, limits, the
+//! request context, the record and the audit entry.
+//!
+//! Owns every value that more than one crate must agree on, and the exact bytes
+//! that leave the process for good (record lines, audit leaves). Promises that
+//! a value that exists is valid. Must never do I/O, await, speak SQL or HTTP;
+//! time and randomness come in as parameters.
+
+pub mod context;
+pub mod failure;
+pub mod glob;
+pub mod ids;
+pub mod json;
+pub mod labels;
+pub mod provider;
+pub mod record;
+pub mod redact;
+pub mod rng;
+pub mod secret;
+pub mod time;
+pub mod token;
+pub mod usage;

@@ -1,0 +1,346 @@
+//! The record: what is kept of one proxied request, exactly one for each.
+//!
+//! [`Record::write_json`] defines the line (schema 1, CONTRACT §6): flat,
+//! snake_case, absent when unknown. The schema only grows.
+
+use std::{net::IpAddr, sync::Arc};
+
+use crate::{
+    context::{SpanId, TraceId},
+    ids::{CorrelationId, InstanceId, ProjectId, RecordId, RequestId, TokenId},
+    json::Object,
+    provider::Operation,
+    time::Timestamp,
+    usage::{Usage, UsageSource, UsdNanos},
+};
+
+pub const RECORD_SCHEMA: u64 = 1;
+
+/// Bounds of texts that others choose, in bytes; longer ones are cut at a
+/// character boundary before they enter a record.
+pub const MODEL_BYTES_MAX: usize = 256;
+pub const END_USER_CHARS_MAX: usize = 256;
+pub const USER_AGENT_BYTES_MAX: usize = 256;
+pub const PATH_BYTES_MAX: usize = 1024;
+pub const ERROR_BYTES_MAX: usize = 1024;
+
+/// How a request ended, seen from its client.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Outcome {
+    Ok,
+    Denied,
+    ClientError,
+    UpstreamError,
+    Timeout,
+    ClientClosed,
+    Interrupted,
+    ProxyError,
+}
+
+impl Outcome {
+    pub const ALL: &[Self] = &[
+        Self::Ok,
+        Self::Denied,
+        Self::ClientError,
+        Self::UpstreamError,
+        Self::Timeout,
+        Self::ClientClosed,
+        Self::Interrupted,
+        Self::ProxyError,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Denied => "denied",
+            Self::ClientError => "client_error",
+            Self::UpstreamError => "upstream_error",
+            Self::Timeout => "timeout",
+            Self::ClientClosed => "client_closed",
+            Self::Interrupted => "interrupted",
+            Self::ProxyError => "proxy_error",
+        }
+    }
+
+    /// The severity under which the record is listed.
+    pub const fn level(self) -> &'static str {
+        match self {
+            Self::Ok => "info",
+            Self::Denied | Self::ClientError | Self::ClientClosed => "warn",
+            Self::UpstreamError | Self::Timeout | Self::Interrupted | Self::ProxyError => "error",
+        }
+    }
+}
+
+/// What the response cache did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CacheStatus {
+    #[default]
+    Off,
+    Bypass,
+    Miss,
+    Hit,
+}
+
+impl CacheStatus {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Bypass => "bypass",
+            Self::Miss => "miss",
+            Self::Hit => "hit",
+        }
+    }
+}
+
+/// Written before a request is forwarded, so that a crash cannot make it
+/// unseen. It holds what is known by then; the record that ends it repeats all.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    pub record_id: RecordId,
+    pub ts: Timestamp,
+    pub request_id: RequestId,
+    pub correlation_id: CorrelationId,
+    pub trace_id: TraceId,
+    pub span_id: SpanId,
+    pub parent_span_id: Option<SpanId>,
+    pub project_id: ProjectId,
+    pub project: Arc<str>,
+    pub token_id: TokenId,
+    /// JSON object of the labels, see [`crate::labels::Labels::to_json`].
+    pub labels: Option<Arc<str>>,
+    pub client_ip: Option<IpAddr>,
+    pub provider: Arc<str>,
+    pub operation: Operation,
+    pub method: Box<str>,
+    pub path: Box<str>,
+    pub http_version: &'static str,
+}
+
+/// One finished request. Fields are public: any combination is legal, and each
+/// stage of the data plane adds what it knows.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub record_id: RecordId,
+    /// When the head was read.
+    pub ts: Timestamp,
+    pub request_id: RequestId,
+    pub correlation_id: CorrelationId,
+    pub trace_id: TraceId,
+    pub span_id: SpanId,
+    pub parent_span_id: Option<SpanId>,
+    pub project_id: Option<ProjectId>,
+    pub project: Option<Arc<str>>,
+    pub token_id: Option<TokenId>,
+    /// JSON object of the labels, see [`crate::labels::Labels::to_json`].
+    pub labels: Option<Arc<str>>,
+    pub end_user: Option<Box<str>>,
+    pub client_ip: Option<IpAddr>,
+    pub user_agent: Option<Box<str>>,
+    pub provider: Option<Arc<str>>,
+    pub operation: Operation,
+    pub model: Option<Box<str>>,
+    pub response_model: Option<Box<str>>,
+    pub method: Box<str>,
+    /// Without the query.
+    pub path: Box<str>,
+    pub http_version: &'static str,
+    /// What the client was sent; absent when it was gone before a head.
+    pub status_code: Option<u16>,
+    pub upstream_status_code: Option<u16>,
+    pub upstream_request_id: Option<Box<str>>,
+    pub outcome: Outcome,
+    pub error_code: Option<Box<str>>,
+    pub error: Option<Box<str>>,
+    pub stream_response: bool,
+    pub finish_reason: Option<Box<str>>,
+    /// The answer did not reach its end.
+    pub partial: bool,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub events: Option<u64>,
+    pub usage: Usage,
+    pub usage_source: UsageSource,
+    /// Tokenizer behind an estimate.
+    pub usage_method: Option<&'static str>,
+    pub cost: Option<UsdNanos>,
+    pub price_table: Option<Arc<str>>,
+    pub cache: CacheStatus,
+    pub duration_us: u64,
+    pub upstream_us: Option<u64>,
+    pub ttfb_us: Option<u64>,
+    pub ttft_us: Option<u64>,
+    /// Our own time until the response head.
+    pub overhead_us: Option<u64>,
+    /// Times that the request was handed to the provider.
+    pub attempts: u32,
+    /// Set on coalesced refusals only: how many requests this line stands for.
+    pub coalesced: Option<Coalesced>,
+}
+
+/// A flood of equal refusals in one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coalesced {
+    pub count: u64,
+    pub first_ts: Timestamp,
+    pub last_ts: Timestamp,
+}
+
+impl Record {
+    /// The record of a request whose end was never seen: the process died.
+    pub fn interrupted(opening: Opening, interrupted_at: Timestamp) -> Self {
+        let duration = interrupted_at.as_micros().saturating_sub(opening.ts.as_micros());
+        Self {
+            record_id: opening.record_id,
+            ts: opening.ts,
+            request_id: opening.request_id,
+            correlation_id: opening.correlation_id,
+            trace_id: opening.trace_id,
+            span_id: opening.span_id,
+            parent_span_id: opening.parent_span_id,
+            project_id: Some(opening.project_id),
+            project: Some(opening.project),
+            token_id: Some(opening.token_id),
+            labels: opening.labels,
+            end_user: None,
+            client_ip: opening.client_ip,
+            user_agent: None,
+            provider: Some(opening.provider),
+            operation: opening.operation,
+            model: None,
+            response_model: None,
+            method: opening.method,
+            path: opening.path,
+            http_version: opening.http_version,
+            status_code: None,
+            upstream_status_code: None,
+            upstream_request_id: None,
+            outcome: Outcome::Interrupted,
+            error_code: None,
+            error: Some("the proxy stopped before this request ended".into()),
+            stream_response: false,
+            finish_reason: None,
+            partial: true,
+            request_bytes: 0,
+            response_bytes: 0,
+            events: None,
+            usage: Usage::default(),
+            usage_source: UsageSource::Unknown,
+            usage_method: None,
+            cost: None,
+            price_table: None,
+            cache: CacheStatus::Off,
+            duration_us: u64::try_from(duration).unwrap_or(0),
+            upstream_us: None,
+            ttfb_us: None,
+            ttft_us: None,
+            overhead_us: None,
+            attempts: 1,
+            coalesced: None,
+        }
+    }
+
+    /// Appends the record as one JSON object (no newline).
+    pub fn write_json(&self, envelope: &Envelope, out: &mut Vec<u8>) {
+        let mut line = Object::begin(out);
+        line.number("schema", RECORD_SCHEMA);
+        line.text("stream", "record");
+        line.plain_text("record_id", self.record_id);
+        line.text("ts", self.ts.to_rfc3339().as_str());
+        line.text("level", self.outcome.level());
+        line.text("msg", "request completed");
+        line.text("component", "proxy");
+        line.text("instance", envelope.instance.as_str());
+        line.text("version", envelope.version);
+        line.text("request_id", self.request_id.as_str());
+        line.text("correlation_id", self.correlation_id.as_str());
+        line.plain_text("trace_id", self.trace_id);
+        line.plain_text("span_id", self.span_id);
+        if let Some(parent) = self.parent_span_id {
+            line.plain_text("parent_span_id", parent);
+        }
+        self.write_caller(&mut line);
+        self.write_exchange(&mut line);
+        self.write_usage(&mut line);
+        if let Some(Coalesced { count, first_ts, last_ts }) = self.coalesced {
+            line.number("count", count);
+            line.text("first_ts", first_ts.to_rfc3339().as_str());
+            line.text("last_ts", last_ts.to_rfc3339().as_str());
+        }
+        line.end();
+    }
+
+    fn write_caller(&self, line: &mut Object<'_>) {
+        if let Some(id) = self.project_id {
+            line.plain_text("project_id", id);
+        }
+        line.text_if("project", self.project.as_deref());
+        if let Some(id) = self.token_id {
+            line.plain_text("token_id", id);
+        }
+        if let Some(labels) = &self.labels {
+            line.raw("labels", labels);
+        }
+        line.text_if("end_user", self.end_user.as_deref());
+        if let Some(address) = self.client_ip {
+            line.plain_text("client_ip", address);
+        }
+        line.text_if("user_agent", self.user_agent.as_deref());
+    }
+
+    fn write_exchange(&self, line: &mut Object<'_>) {
+        line.text_if("provider", self.provider.as_deref());
+        line.text("operation", self.operation.as_str());
+        line.text_if("model", self.model.as_deref());
+        line.text_if("response_model", self.response_model.as_deref());
+        line.text("method", &self.method);
+        line.text("path", &self.path);
+        line.text("http_version", self.http_version);
+        line.number_if("status_code", self.status_code.map(u64::from));
+        line.number_if("upstream_status_code", self.upstream_status_code.map(u64::from));
+        line.text_if("upstream_request_id", self.upstream_request_id.as_deref());
+        line.text("outcome", self.outcome.as_str());
+        line.text_if("error_code", self.error_code.as_deref());
+        line.text_if("error", self.error.as_deref());
+        line.boolean("stream_response", self.stream_response);
+        line.text_if("finish_reason", self.finish_reason.as_deref());
+        line.boolean("partial", self.partial);
+        line.number("request_bytes", self.request_bytes);
+        line.number("response_bytes", self.response_bytes);
+        line.number_if("events", self.events);
+        line.millis_if("duration_ms", Some(self.duration_us));
+        line.millis_if("upstream_ms", self.upstream_us);
+        line.millis_if("ttfb_ms", self.ttfb_us);
+        line.millis_if("ttft_ms", self.ttft_us);
+        line.number_if("overhead_us", self.overhead_us);
+        line.number("attempts", u64::from(self.attempts));
+    }
+
+    fn write_usage(&self, line: &mut Object<'_>) {
+        line.number_if("input_tokens", self.usage.input_tokens);
+        line.number_if("output_tokens", self.usage.output_tokens);
+        line.number_if("total_tokens", self.usage.total_tokens);
+        line.number_if("cached_input_tokens", self.usage.cached_input_tokens);
+        line.number_if("cache_write_tokens", self.usage.cache_write_tokens);
+        line.number_if("reasoning_tokens", self.usage.reasoning_tokens);
+        line.text("usage_source", self.usage_source.as_str());
+        line.text_if("usage_method", self.usage_method);
+        if let Some(cost) = self.cost {
+            line.plain_text("cost_usd", cost);
+            line.text_if("price_table", self.price_table.as_deref());
+        }
+        line.text("cache", self.cache.as_str());
+    }
+}
+
+/// What every line of this process says of itself.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    pub instance: InstanceId,
+    pub version: &'static str,
+}
+
+/// Cuts `text` to at most `bytes_max` bytes at a character boundary.
+pub fn bounded(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}

@@ -1,0 +1,127 @@
+//! Takes credentials out of text that others wrote before it becomes a line.
+//!
+//! Two nets: the exact secrets of the request at hand (a provider may echo the
+//! key it was sent), and the shapes that credentials commonly have. Bodies have
+//! rules of their own with the capture feature.
+
+/// What stands in place of a credential.
+const MASK: &str = "***";
+/// A run of credential characters this long after a known prefix is one.
+const SECRET_RUN_MIN: usize = 8;
+const PREFIXES: &[&str] = &[
+    "sk-",
+    "mk-",
+    "pk-",
+    "rk-",
+    "sk_",
+    "pk_",
+    "gsk_",
+    "xai-",
+    "ghp_",
+    "gho_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "AKIA",
+    "ASIA",
+    "AIza",
+    "ya29.",
+    "eyJ",
+    "hf_",
+    "r8_",
+    "pplx-",
+];
+const SCHEMES: &[&str] = &["bearer ", "basic ", "digest ", "token "];
+
+/// Whether the whole of `text` contains something shaped like a credential.
+pub fn looks_like_credential(text: &str) -> bool {
+    next_credential(text).is_some()
+}
+
+/// `text` without the given secrets and without anything shaped like one.
+pub fn redacted(text: &str, secrets: &[&str]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| secret.len() >= 4) {
+        if text.contains(secret) {
+            text = text.replace(secret, MASK);
+        }
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some((from, to)) = next_credential(rest) {
+        out.push_str(&rest[..from]);
+        out.push_str(MASK);
+        rest = &rest[to..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The byte range of the first credential-shaped run.
+fn next_credential(text: &str) -> Option<(usize, usize)> {
+    let prefixed = PREFIXES.iter().filter_map(|prefix| prefixed_run(text, prefix)).min();
+    let schemed = SCHEMES.iter().filter_map(|scheme| schemed_run(text, scheme)).min();
+    match (prefixed, schemed) {
+        (Some(one), Some(two)) => Some(one.min(two)),
+        (one, two) => one.or(two),
+    }
+}
+
+fn prefixed_run(text: &str, prefix: &str) -> Option<(usize, usize)> {
+    let mut from = 0;
+    while let Some(at) = text[from..].find(prefix).map(|at| at + from) {
+        // `risk-assessment` is a word: a prefix begins a run of its own.
+        let begins = !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+        let end = run_end(text, at + prefix.len());
+        if begins && end - at - prefix.len() >= SECRET_RUN_MIN {
+            return Some((at, end));
+        }
+        from = at + prefix.len();
+    }
+    None
+}
+
+fn schemed_run(text: &str, scheme: &str) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at + scheme.len() < bytes.len() {
+        if bytes[at..at + scheme.len()].eq_ignore_ascii_case(scheme.as_bytes()) {
+            let from = at + scheme.len();
+            let end = run_end(text, from);
+            if end - from >= SECRET_RUN_MIN {
+                return Some((from, end));
+            }
+        }
+        at += 1;
+    }
+    None
+}
+
+fn run_end(text: &str, from: usize) -> usize {
+    let run =
+        text[from..].bytes().take_while(|b| b.is_ascii_alphanumeric() || b"-_.=/+*".contains(b));
+    from + run.count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_masked_wherever_they_stand() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(redacted(text, &["canary-4711"]), expected);
+        };
+        check(
+            "Incorrect API key provided: sk-proj-abcdef123456.",
+            "Incorrect API key provided: ***",
+        );
+        check("authorization: BeArEr abcdefghijkl rest", "authorization: BeArEr *** rest");
+        check("echo canary-4711!", "echo ***!");
+        check("a risk-assessment of things", "a risk-assessment of things");
+        check("ключ sk-12345678 и", "ключ *** и");
+        check("nothing here", "nothing here");
+        check("bearer of bad news", "bearer of bad news");
+    }
+}
