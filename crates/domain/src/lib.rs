@@ -12,6 +12,7 @@ pub mod glob;
 pub mod ids;
 pub mod json;
 pub mod labels;
+pub mod price;
 pub mod provider;
 pub mod record;
 pub mod redact;
