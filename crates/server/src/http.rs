@@ -25,7 +25,10 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use dataplane::{network::client_address, scope};
+use dataplane::{
+    network::client_address,
+    scope::{RequestScope, Scoped},
+};
 use domain::{
     context::{ClientAddress, RequestIds},
     secret::Secret,
@@ -148,7 +151,10 @@ impl Management {
         let way = Way { management: Arc::clone(self), ids: ids.clone(), origin };
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(way);
-        let answered = scope::with(ids.clone(), self.router.clone().oneshot(request)).await;
+        let answered = {
+            let scope = RequestScope::new(ids.clone());
+            Scoped::new(scope, self.router.clone().oneshot(request)).await
+        };
         let mut response = match answered {
             Ok(response) => response,
             Err(never) => match never {},
@@ -233,7 +239,7 @@ async fn run(
     let call = Call { caller, id, query, body, expected_version, wants_json };
     // A task of its own: the client may go away, the change goes on.
     let handler = (route.run)(Arc::clone(&management), call);
-    let task = management.tasks.spawn(scope::with(ids, handler));
+    let task = management.tasks.spawn(Scoped::inherit(handler));
     task.await.unwrap_or_else(|panic| {
         Err(Error::new(Kind::Internal, "something went wrong on our side").with_source(panic))
     })
