@@ -9,3 +9,4 @@
 pub mod observe;
 pub mod ports;
 pub mod provider;
+pub mod scope;
