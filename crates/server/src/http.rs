@@ -33,7 +33,7 @@ use domain::{
     context::{ClientAddress, RequestIds},
     secret::Secret,
 };
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
@@ -49,7 +49,7 @@ use self::{
     answer::Reply,
     limiter::FailureLimiter,
     query::Query,
-    routes::{Access, Route},
+    routes::{Access, Route, Verb},
 };
 
 /// No management request needs more.
@@ -199,8 +199,7 @@ fn router(metrics_path: Option<&str>) -> Router<()> {
 async fn serve(at_path: Vec<&'static Route>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let Some(way) = parts.extensions.remove::<Way>() else { return missing_way() };
-    let wanted = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
-    let Some(route) = at_path.iter().find(|route| route.method == *wanted) else {
+    let Some(route) = at_path.iter().find(|route| route.method.answers(&parts.method)) else {
         return answer::method_not_allowed(&routes::allow(&at_path), &way.ids);
     };
     let ids = way.ids.clone();
@@ -235,7 +234,7 @@ async fn run(
     });
     let expected_version = if_match(&parts.headers)?;
     let wants_json = wants_json(&parts.headers);
-    let body = if route.method == Method::GET { Bytes::new() } else { read(body).await? };
+    let body = if route.method == Verb::Get { Bytes::new() } else { read(body).await? };
     let call = Call { caller, id, query, body, expected_version, wants_json };
     // A task of its own: the client may go away, the change goes on.
     let handler = (route.run)(Arc::clone(&management), call);
@@ -300,9 +299,9 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>> {
 
 fn wants_json(headers: &HeaderMap) -> bool {
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepts.flat_map(|value| value.split(',')).any(|kind| {
-        kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json")
-    })
+    accepts
+        .flat_map(|value| value.split(','))
+        .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json"))
 }
 
 /// Failures are said once, here, with their cause; refusals at debug level.

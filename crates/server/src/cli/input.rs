@@ -34,8 +34,8 @@ pub fn secret(
     let text = if stdin {
         bounded(around.input).context("cannot read standard input")?
     } else if let Some(path) = file {
-        let mut file = std::fs::File::open(path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
+        let mut file =
+            std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         bounded(&mut file).with_context(|| format!("cannot read {}", path.display()))?
     } else if let Some(variable) = variable {
         (around.environment)(variable).with_context(|| format!("{variable} is not set"))?

@@ -84,7 +84,11 @@ pub struct ProviderKey {
 }
 
 impl ProviderKey {
-    fn put(&self, body: &mut Map<String, Value>, around: &mut Surroundings<'_>) -> anyhow::Result<()> {
+    fn put(
+        &self,
+        body: &mut Map<String, Value>,
+        around: &mut Surroundings<'_>,
+    ) -> anyhow::Result<()> {
         let file = self.api_key_file.as_deref();
         let key = secret(around, self.api_key_stdin, file, self.api_key_env.as_deref())?;
         match (key, &self.provider) {
@@ -127,7 +131,15 @@ pub async fn run(
         ProjectCommand::Get { id } => {
             client.get(&format!("/manage/projects/{}", super::input::segment(&id))).await?
         }
-        ProjectCommand::Update { id, name, key, active, revoke_tokens, terminate, labels: given } => {
+        ProjectCommand::Update {
+            id,
+            name,
+            key,
+            active,
+            revoke_tokens,
+            terminate,
+            labels: given,
+        } => {
             let mut body = Map::new();
             if let Some(name) = name {
                 body.insert("name".to_owned(), name.into());

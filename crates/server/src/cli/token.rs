@@ -182,7 +182,10 @@ fn created(body: &Value, around: &mut Surroundings<'_>) -> anyhow::Result<()> {
     show(around.out, around.format, COLUMNS, body)?;
     if around.format == Format::Table {
         let token = body["token"].as_str().unwrap_or_default();
-        writeln!(around.out, "\nThe token is shown this once. Use it in place of a provider's key:")?;
+        writeln!(
+            around.out,
+            "\nThe token is shown this once. Use it in place of a provider's key:"
+        )?;
         writeln!(around.out, "  OPENAI_BASE_URL={}/v1 OPENAI_API_KEY={token}", around.proxy_url)?;
     }
     Ok(())

@@ -197,7 +197,11 @@ impl Memory {
             let is_old = |known: &Known| known.touched_us.load(Ordering::Relaxed) < oldest;
             let old: Vec<TokenId> = {
                 let shard = shard.read();
-                shard.grants.values().filter(|known| is_old(known)).map(|k| k.grant.token_id)
+                shard
+                    .grants
+                    .values()
+                    .filter(|known| is_old(known))
+                    .map(|k| k.grant.token_id)
                     .collect()
             };
             old.into_iter().for_each(|id| self.evict_token(id, oldest_counted(now)));

@@ -16,7 +16,7 @@ pub struct Reply {
     content_type: &'static str,
     body: Vec<u8>,
     audit_id: Option<EntryId>,
-    version: Option<i64>,
+    version: Option<u64>,
 }
 
 impl Reply {
@@ -49,7 +49,7 @@ impl Reply {
     }
 
     /// Gives the version that a later `If-Match` may name.
-    pub fn versioned(mut self, version: i64) -> Self {
+    pub fn versioned(mut self, version: u64) -> Self {
         self.version = Some(version);
         self
     }
@@ -131,12 +131,7 @@ pub fn method_not_allowed(allow: &str, ids: &RequestIds) -> Response<Body> {
     response
 }
 
-fn error_response(
-    status: StatusCode,
-    code: &str,
-    text: &str,
-    ids: &RequestIds,
-) -> Response<Body> {
+fn error_response(status: StatusCode, code: &str, text: &str, ids: &RequestIds) -> Response<Body> {
     let body = ErrorBody {
         error: text.to_owned(),
         code: code.to_owned(),

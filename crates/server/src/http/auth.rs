@@ -145,10 +145,7 @@ pub(super) fn authorise(caller: &Caller, needed: Permission, route: &Route) -> R
             needed = needed.as_str(),
             "a management request was refused: the role may not"
         );
-        return Err(Error::forbidden(format!(
-            "the role {} may not do this",
-            caller.role.as_str()
-        )));
+        return Err(Error::forbidden(format!("the role {} may not do this", caller.role.as_str())));
     }
     if caller.projects.is_some() && route.scope == Scope::Service {
         return Err(Error::forbidden("a key limited to projects may not do this"));
@@ -170,9 +167,9 @@ fn entry_context(
             Some(word.ok_or_else(bad)?)
         }
     };
-    let user_agent = headers.get(header::USER_AGENT).map(|value| {
-        Text::new(&String::from_utf8_lossy(value.as_bytes()))
-    });
+    let user_agent = headers
+        .get(header::USER_AGENT)
+        .map(|value| Text::new(&String::from_utf8_lossy(value.as_bytes())));
     Ok(EntryContext {
         request_id: Some(ids.request_id.clone()),
         correlation_id: Some(ids.correlation_id.clone()),

@@ -93,7 +93,8 @@ mod tests {
             limiter.failed(IpAddr::V4(Ipv4Addr::from(host << 8)), NOW);
         }
         assert!(limiter.full_at.lock().len() <= NETWORKS_MAX + 1);
-        limiter.failed("10.1.1.1".parse().expect("an address"), NOW.plus_micros(REFILL_US * 30_000));
+        limiter
+            .failed("10.1.1.1".parse().expect("an address"), NOW.plus_micros(REFILL_US * 30_000));
         assert!(limiter.full_at.lock().len() <= 2);
     }
 }

@@ -123,8 +123,7 @@ fn operation(route: &Route) -> Value {
         operation["x-audit-action"] = action.as_str().into();
     }
     if let Some(shape) = route.request {
-        operation["requestBody"] =
-            json!({ "required": true, "content": { "application/json": { "schema": shape.schema() } } });
+        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": shape.schema() } } });
     }
     operation
 }

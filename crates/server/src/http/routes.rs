@@ -4,10 +4,6 @@
 
 use std::sync::Arc;
 
-use dataplane::ports::BoxFuture;
-use domain::audit::Action;
-use http::Method;
-
 use super::{
     Call, Management,
     answer::Reply,
@@ -15,8 +11,37 @@ use super::{
     openapi::{self, Shape},
 };
 use crate::manage::{access::Permission, error::Result};
+use dataplane::ports::BoxFuture;
+use domain::audit::Action;
 
 pub type Handler = fn(Arc<Management>, Call) -> BoxFuture<'static, Result<Reply>>;
+
+/// The methods that routes have; [`http::Method`] cannot stand in a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Verb {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// A HEAD is a GET whose body the connection leaves out.
+    pub fn answers(self, method: &http::Method) -> bool {
+        method.as_str() == self.as_str() || (self == Self::Get && method == http::Method::HEAD)
+    }
+}
 
 /// Who may call a route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +68,7 @@ pub enum Scope {
 }
 
 pub struct Route {
-    pub method: Method,
+    pub method: Verb,
     pub path: &'static str,
     pub access: Access,
     pub scope: Scope,
@@ -68,7 +93,7 @@ const PAGE: [(&str, &str); 2] =
 const TERMINATE: (&str, &str) = ("terminate", "true also ends running requests");
 
 /// A row; what is not set stays as it is for a read that anyone may make.
-const fn row(method: Method, path: &'static str, summary: &'static str, run: Handler) -> Route {
+const fn row(method: Verb, path: &'static str, summary: &'static str, run: Handler) -> Route {
     Route {
         method,
         path,
@@ -92,16 +117,16 @@ macro_rules! run {
 pub static ROUTES: &[Route] = &[
     Route {
         answer: (200, Some(openapi::HEALTH)),
-        ..row(Method::GET, "/health", "Says that the process answers.", run!(health::alive))
+        ..row(Verb::Get, "/health", "Says that the process answers.", run!(health::alive))
     },
     Route {
         answer: (200, Some(openapi::HEALTH)),
-        ..row(Method::GET, "/live", "Says that the process answers.", run!(health::alive))
+        ..row(Verb::Get, "/live", "Says that the process answers.", run!(health::alive))
     },
     Route {
         answer: (200, Some(openapi::READINESS)),
         ..row(
-            Method::GET,
+            Verb::Get,
             "/ready",
             "Checks database, journal, audit and disk; 503 names what fails.",
             run!(health::ready),
@@ -110,7 +135,7 @@ pub static ROUTES: &[Route] = &[
     Route {
         access: Access::Metrics,
         ..row(
-            Method::GET,
+            Verb::Get,
             METRICS,
             "Metrics as Prometheus text, or JSON where Accept asks for it.",
             run!(metrics::negotiated),
@@ -119,7 +144,7 @@ pub static ROUTES: &[Route] = &[
     Route {
         access: Access::Metrics,
         ..row(
-            Method::GET,
+            Verb::Get,
             "/metrics/prometheus",
             "Metrics as Prometheus text.",
             run!(metrics::prometheus),
@@ -127,19 +152,14 @@ pub static ROUTES: &[Route] = &[
     },
     Route {
         access: VIEW,
-        ..row(
-            Method::GET,
-            "/manage/openapi.json",
-            "This description.",
-            run!(openapi::describe),
-        )
+        ..row(Verb::Get, "/manage/openapi.json", "This description.", run!(openapi::describe))
     },
     Route {
         access: VIEW,
         scope: Scope::List,
         query: &[PAGE[0], PAGE[1], ("name", "exact name"), ("isActive", "true or false")],
         answer: (200, Some(openapi::PROJECTS)),
-        ..row(Method::GET, "/manage/projects", "Lists projects.", run!(projects::list))
+        ..row(Verb::Get, "/manage/projects", "Lists projects.", run!(projects::list))
     },
     Route {
         access: OPERATE,
@@ -147,13 +167,13 @@ pub static ROUTES: &[Route] = &[
         action: Some(Action::ProjectCreate),
         request: Some(openapi::PROJECT_CREATE),
         answer: (201, Some(openapi::PROJECT)),
-        ..row(Method::POST, "/manage/projects", "Creates a project.", run!(projects::create))
+        ..row(Verb::Post, "/manage/projects", "Creates a project.", run!(projects::create))
     },
     Route {
         access: VIEW,
         scope: Scope::Project,
         answer: (200, Some(openapi::PROJECT)),
-        ..row(Method::GET, "/manage/projects/{id}", "Shows a project.", run!(projects::get))
+        ..row(Verb::Get, "/manage/projects/{id}", "Shows a project.", run!(projects::get))
     },
     Route {
         access: OPERATE,
@@ -162,7 +182,7 @@ pub static ROUTES: &[Route] = &[
         query: &[TERMINATE],
         request: Some(openapi::PROJECT_UPDATE),
         answer: (200, Some(openapi::PROJECT)),
-        ..row(Method::PATCH, "/manage/projects/{id}", "Changes a project.", run!(projects::update))
+        ..row(Verb::Patch, "/manage/projects/{id}", "Changes a project.", run!(projects::update))
     },
     Route {
         access: OPERATE,
@@ -171,7 +191,7 @@ pub static ROUTES: &[Route] = &[
         query: &[TERMINATE],
         answer: (200, Some(openapi::REVOKED)),
         ..row(
-            Method::POST,
+            Verb::Post,
             "/manage/projects/{id}/tokens/revoke",
             "Revokes every token of a project in one transaction.",
             run!(tokens::revoke_batch),
@@ -187,7 +207,7 @@ pub static ROUTES: &[Route] = &[
             ("activeOnly", "true leaves out revoked, inactive and expired ones"),
         ],
         answer: (200, Some(openapi::TOKENS)),
-        ..row(Method::GET, "/manage/tokens", "Lists tokens.", run!(tokens::list))
+        ..row(Verb::Get, "/manage/tokens", "Lists tokens.", run!(tokens::list))
     },
     Route {
         access: OPERATE,
@@ -196,7 +216,7 @@ pub static ROUTES: &[Route] = &[
         request: Some(openapi::TOKEN_CREATE),
         answer: (201, Some(openapi::TOKEN)),
         ..row(
-            Method::POST,
+            Verb::Post,
             "/manage/tokens",
             "Creates a token; its text stands in this answer only.",
             run!(tokens::create),
@@ -206,7 +226,7 @@ pub static ROUTES: &[Route] = &[
         access: VIEW,
         scope: Scope::Project,
         answer: (200, Some(openapi::TOKEN)),
-        ..row(Method::GET, "/manage/tokens/{id}", "Shows a token.", run!(tokens::get))
+        ..row(Verb::Get, "/manage/tokens/{id}", "Shows a token.", run!(tokens::get))
     },
     Route {
         access: OPERATE,
@@ -215,7 +235,7 @@ pub static ROUTES: &[Route] = &[
         query: &[TERMINATE],
         request: Some(openapi::TOKEN_UPDATE),
         answer: (200, Some(openapi::TOKEN)),
-        ..row(Method::PATCH, "/manage/tokens/{id}", "Changes a token.", run!(tokens::update))
+        ..row(Verb::Patch, "/manage/tokens/{id}", "Changes a token.", run!(tokens::update))
     },
     Route {
         access: OPERATE,
@@ -224,7 +244,7 @@ pub static ROUTES: &[Route] = &[
         query: &[TERMINATE],
         answer: (204, None),
         ..row(
-            Method::DELETE,
+            Verb::Delete,
             "/manage/tokens/{id}",
             "Revokes a token for good; again is no error.",
             run!(tokens::revoke),
@@ -235,7 +255,7 @@ pub static ROUTES: &[Route] = &[
         scope: Scope::Service,
         query: &PAGE,
         answer: (200, Some(openapi::KEYS)),
-        ..row(Method::GET, "/manage/keys", "Lists management keys.", run!(keys::list))
+        ..row(Verb::Get, "/manage/keys", "Lists management keys.", run!(keys::list))
     },
     Route {
         access: ADMINISTER,
@@ -244,7 +264,7 @@ pub static ROUTES: &[Route] = &[
         request: Some(openapi::KEY_CREATE),
         answer: (201, Some(openapi::KEY)),
         ..row(
-            Method::POST,
+            Verb::Post,
             "/manage/keys",
             "Creates a management key; its text stands in this answer only.",
             run!(keys::create),
@@ -256,7 +276,7 @@ pub static ROUTES: &[Route] = &[
         action: Some(Action::KeyUpdate),
         request: Some(openapi::KEY_UPDATE),
         answer: (200, Some(openapi::KEY)),
-        ..row(Method::PATCH, "/manage/keys/{id}", "Changes a management key.", run!(keys::update))
+        ..row(Verb::Patch, "/manage/keys/{id}", "Changes a management key.", run!(keys::update))
     },
     Route {
         access: ADMINISTER,
@@ -264,7 +284,7 @@ pub static ROUTES: &[Route] = &[
         action: Some(Action::KeyRevoke),
         answer: (204, None),
         ..row(
-            Method::DELETE,
+            Verb::Delete,
             "/manage/keys/{id}",
             "Revokes a management key; again is no error.",
             run!(keys::revoke),
@@ -274,7 +294,7 @@ pub static ROUTES: &[Route] = &[
         access: VIEW,
         scope: Scope::Service,
         answer: (200, Some(openapi::LEVEL)),
-        ..row(Method::GET, "/manage/log-level", "Shows the trace levels.", run!(levels::get))
+        ..row(Verb::Get, "/manage/log-level", "Shows the trace levels.", run!(levels::get))
     },
     Route {
         access: ADMINISTER,
@@ -283,7 +303,7 @@ pub static ROUTES: &[Route] = &[
         request: Some(openapi::LEVEL_CHANGE),
         answer: (200, Some(openapi::LEVEL)),
         ..row(
-            Method::PUT,
+            Verb::Put,
             "/manage/log-level",
             "Changes a trace level, for a while and for a project or token if given.",
             run!(levels::put),

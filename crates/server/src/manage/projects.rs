@@ -176,10 +176,7 @@ fn put_default_key<T>(manage: &Manage, keys: &mut BTreeMap<String, T>, key: T) -
     )))
 }
 
-fn check_providers<'a>(
-    manage: &Manage,
-    mut names: impl Iterator<Item = &'a String>,
-) -> Result<()> {
+fn check_providers<'a>(manage: &Manage, mut names: impl Iterator<Item = &'a String>) -> Result<()> {
     let known = |name: &str| manage.providers.iter().any(|provider| **provider == *name);
     if names.all(|name| known(name)) {
         return Ok(());
@@ -190,7 +187,11 @@ fn check_providers<'a>(
     )))
 }
 
-fn done(manage: &Manage, project: &Project, entry: Option<domain::ids::EntryId>) -> Done<ProjectView> {
+fn done(
+    manage: &Manage,
+    project: &Project,
+    entry: Option<domain::ids::EntryId>,
+) -> Done<ProjectView> {
     Done { view: view(manage, project), entry, version: project.rev }
 }
 

@@ -108,8 +108,7 @@ pub fn models(models: Vec<String>) -> Result<Vec<String>> {
 }
 
 pub fn capture(text: &str) -> Result<Capture> {
-    Capture::parse(text)
-        .ok_or_else(|| Error::invalid("capture_bodies must be off, errors or all"))
+    Capture::parse(text).ok_or_else(|| Error::invalid("capture_bodies must be off, errors or all"))
 }
 
 /// A moment still to come.

@@ -58,7 +58,8 @@ pub async fn create(management: Arc<Management>, call: Call) -> Result<Reply> {
         name: validate::name("name", &body.required_text("name")?)?,
         role: role(&body.required_text("role")?)?,
         project_ids: project_ids(&mut body)?.into_option().flatten(),
-        expires_at: body.text("expires_at")?
+        expires_at: body
+            .text("expires_at")?
             .map(|text| validate::future_time("expires_at", &text, now))?
             .into_option()
             .flatten(),
@@ -78,7 +79,8 @@ pub async fn update(management: Arc<Management>, call: Call) -> Result<Reply> {
             .transpose()?,
         role: set("role", body.text("role")?)?.map(|text| role(&text)).transpose()?,
         project_ids: project_ids(&mut body)?.into_option(),
-        expires_at: body.text("expires_at")?
+        expires_at: body
+            .text("expires_at")?
             .map(|text| validate::future_time("expires_at", &text, now))?
             .into_option(),
         expected_version: call.expected_version,

@@ -36,9 +36,8 @@ pub async fn put(management: Arc<Management>, call: Call) -> Result<Reply> {
     let mut body = Fields::parse(&call.body)?;
     let level = body.required_text("level")?;
     let level = NAMES.iter().find(|name| level.eq_ignore_ascii_case(name));
-    let level = level.ok_or_else(|| {
-        Error::invalid(format!("level must be one of {}", NAMES.join(", ")))
-    })?;
+    let level = level
+        .ok_or_else(|| Error::invalid(format!("level must be one of {}", NAMES.join(", "))))?;
     let project = body.text("project_id")?.map(|id| parse_id("project_id", &id))?;
     let token = body.text("token_id")?.map(|id| parse_id("token_id", &id))?;
     let ttl = body.number("ttl", 1, TTL_SECONDS_MAX)?;

@@ -70,9 +70,15 @@ pub async fn create(management: Arc<Management>, call: Call) -> Result<Reply> {
         name,
         api_key: api_key.into_option().flatten(),
         provider_keys,
-        labels: body.text_map("labels")?.map(validate::labels)?.into_option().flatten()
+        labels: body
+            .text_map("labels")?
+            .map(validate::labels)?
+            .into_option()
+            .flatten()
             .unwrap_or_default(),
-        capture_bodies: body.text("capture_bodies")?.map(|text| validate::capture(&text))?
+        capture_bodies: body
+            .text("capture_bodies")?
+            .map(|text| validate::capture(&text))?
             .into_option()
             .flatten(),
     };
@@ -95,13 +101,20 @@ pub async fn update(management: Arc<Management>, mut call: Call) -> Result<Reply
         name: set("name", body.text("name")?)?
             .map(|name| validate::name("name", &name))
             .transpose()?,
-        api_key: body.text("api_key")?.map(|key| validate::provider_key("api_key", key))?
+        api_key: body
+            .text("api_key")?
+            .map(|key| validate::provider_key("api_key", key))?
             .into_option(),
         provider_keys: provider_keys(&mut body)?,
         is_active: set("is_active", body.boolean("is_active")?)?,
-        labels: body.text_map("labels")?.map(validate::labels)?.into_option()
+        labels: body
+            .text_map("labels")?
+            .map(validate::labels)?
+            .into_option()
             .map(Option::unwrap_or_default),
-        capture_bodies: body.text("capture_bodies")?.map(|text| validate::capture(&text))?
+        capture_bodies: body
+            .text("capture_bodies")?
+            .map(|text| validate::capture(&text))?
             .into_option(),
         revoke_tokens: set("revoke_tokens", body.boolean("revoke_tokens")?)?.unwrap_or(false),
         terminate,

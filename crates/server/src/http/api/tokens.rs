@@ -57,8 +57,7 @@ pub async fn list(management: Arc<Management>, mut call: Call) -> Result<Reply> 
     let project = project.map(|id| parse_id("projectId", &id)).transpose()?;
     let active_only = call.query.boolean("activeOnly")?.unwrap_or(false);
     call.query.finish()?;
-    let found =
-        tokens::list(&management.manage, &call.caller, project, active_only, &page).await?;
+    let found = tokens::list(&management.manage, &call.caller, project, active_only, &page).await?;
     listed(&found)
 }
 
@@ -76,10 +75,16 @@ pub async fn create(management: Arc<Management>, call: Call) -> Result<Reply> {
         max_requests: limits.max_requests.into_option().flatten(),
         rate_limit_rpm: limits.rate_limit_rpm.into_option().flatten(),
         allowed_models: limits.allowed_models.into_option().flatten(),
-        labels: body.text_map("labels")?.map(validate::labels)?.into_option().flatten()
+        labels: body
+            .text_map("labels")?
+            .map(validate::labels)?
+            .into_option()
+            .flatten()
             .unwrap_or_default(),
         description: body.text("description")?.map(validate::description)?.into_option().flatten(),
-        capture_bodies: body.text("capture_bodies")?.map(|text| validate::capture(&text))?
+        capture_bodies: body
+            .text("capture_bodies")?
+            .map(|text| validate::capture(&text))?
             .into_option()
             .flatten(),
     };
@@ -106,10 +111,15 @@ pub async fn update(management: Arc<Management>, mut call: Call) -> Result<Reply
         max_requests: limits.max_requests.into_option(),
         rate_limit_rpm: limits.rate_limit_rpm.into_option(),
         allowed_models: limits.allowed_models.into_option(),
-        labels: body.text_map("labels")?.map(validate::labels)?.into_option()
+        labels: body
+            .text_map("labels")?
+            .map(validate::labels)?
+            .into_option()
             .map(Option::unwrap_or_default),
         description: body.text("description")?.map(validate::description)?.into_option(),
-        capture_bodies: body.text("capture_bodies")?.map(|text| validate::capture(&text))?
+        capture_bodies: body
+            .text("capture_bodies")?
+            .map(|text| validate::capture(&text))?
             .into_option(),
         terminate,
         expected_version: call.expected_version,
