@@ -223,8 +223,11 @@ impl TokenDirectory {
             let seq = self.change_seq.load(Ordering::Relaxed);
             let changes = self.store.changes_since(seq, CHANGES_A_QUERY).await?;
             if changes.reset {
-                // The store was put back to another state: trust nothing.
+                // The store was put back to another state: trust nothing, and
+                // no answer that is on its way from before.
+                let writing = self.writing.lock().await;
                 self.memory.clear();
+                drop(writing);
             }
             let mut tokens = Vec::new();
             for changed in &changes.items {
@@ -235,7 +238,7 @@ impl TokenDirectory {
             }
             self.follow_tokens(tokens).await;
             self.change_seq.store(changes.seq, Ordering::Relaxed);
-            if changes.items.len() < CHANGES_A_QUERY as usize {
+            if changes.items.is_empty() {
                 self.confirmed_us.store(asked.as_micros(), Ordering::Relaxed);
                 return Ok(());
             }

@@ -330,4 +330,4 @@ fn missing_way() -> Response {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

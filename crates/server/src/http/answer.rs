@@ -92,7 +92,7 @@ pub fn status(kind: Kind) -> StatusCode {
         Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,
-        Kind::Duplicate | Kind::VersionConflict => StatusCode::CONFLICT,
+        Kind::Conflict | Kind::Duplicate | Kind::VersionConflict => StatusCode::CONFLICT,
         Kind::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::TimedOut => StatusCode::REQUEST_TIMEOUT,

@@ -13,6 +13,8 @@ pub enum Kind {
     Forbidden,
     /// There is no such thing, or none that the caller may see.
     NotFound,
+    /// The thing is in a state that does not allow it.
+    Conflict,
     /// Another thing has that name.
     Duplicate,
     /// The thing changed since the caller read it.
@@ -84,6 +86,7 @@ impl Error {
             Kind::Unauthenticated => "unauthorized",
             Kind::Forbidden => "forbidden",
             Kind::NotFound => "not_found",
+            Kind::Conflict => "conflict",
             Kind::Duplicate => "duplicate_name",
             Kind::VersionConflict => "version_conflict",
             Kind::Limited { .. } => "rate_limited",

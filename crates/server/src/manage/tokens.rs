@@ -162,7 +162,10 @@ pub async fn update(
     }
     check_version(update.expected_version, before.rev)?;
     if before.revoked_at.is_some() && update.is_active == Some(true) {
-        return Err(Error::invalid("is_active: a revoked token stays revoked; create another"));
+        return Err(Error::new(
+            Kind::Conflict,
+            "is_active: a revoked token stays revoked; create another",
+        ));
     }
     let patch = TokenPatch {
         is_active: update.is_active,
