@@ -6,3 +6,6 @@ pub mod key;
 pub mod project;
 pub mod show;
 pub mod token;
+
+#[cfg(test)]
+mod tests;
