@@ -3,6 +3,7 @@
 pub mod client;
 pub mod input;
 pub mod key;
+pub mod logs;
 pub mod project;
 pub mod show;
 pub mod token;

@@ -67,7 +67,8 @@ async fn check(client: &Client, name: &str) {
     let made = json(client, &line).await;
     let project = made["id"].as_str().unwrap();
     assert_eq!(made["api_key"], "sk-****cdef");
-    let line = format!("project update {project} --provider anthropic --api-key-env OPENAI_API_KEY");
+    let line =
+        format!("project update {project} --provider anthropic --api-key-env OPENAI_API_KEY");
     let made = json(client, &line).await;
     assert_eq!(made["provider_keys"]["anthropic"], "sk-****cdef");
     let line = format!("token create --project {project} --max-requests 3 --model gpt-4*");
@@ -78,7 +79,10 @@ async fn check(client: &Client, name: &str) {
     let id = tokens["items"][0]["id"].as_str().unwrap();
     assert_eq!(tokens["items"][0]["max_requests"], 3);
     let made = json(client, &format!("token update {id} --never-expires --active false")).await;
-    assert_eq!((&made["expires_at"], &made["is_active"]), (&serde_json::Value::Null, &false.into()));
+    assert_eq!(
+        (&made["expires_at"], &made["is_active"]),
+        (&serde_json::Value::Null, &false.into())
+    );
     let said = run(client, &format!("token revoke {id} --terminate"), Format::Table).await.unwrap();
     assert_eq!(said, "Revoked.\n");
     let refused = run(client, &format!("token update {id} --active true"), Format::Table).await;

@@ -32,16 +32,16 @@ impl Drop for World {
     }
 }
 
-async fn directory(store: &Store, clock: &Arc<ManualClock>, config: Config) -> (Arc<TokenDirectory>, CancellationToken) {
+async fn directory(
+    store: &Store,
+    clock: &Arc<ManualClock>,
+    config: Config,
+) -> (Arc<TokenDirectory>, CancellationToken) {
     let stop = CancellationToken::new();
-    let directory = TokenDirectory::start(
-        store.clone(),
-        providers(),
-        clock.clone(),
-        config,
-        &TaskTracker::new(),
-        stop.clone(),
-    );
+    let tasks = TaskTracker::new();
+    let clock = clock.clone();
+    let directory =
+        TokenDirectory::start(store.clone(), providers(), clock, config, &tasks, stop.clone());
     (directory.await.unwrap(), stop)
 }
 

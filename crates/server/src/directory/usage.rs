@@ -9,8 +9,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{
     ids::{InstanceId, TokenId},
+    record::Record,
     time::Timestamp,
 };
+use logstore::{CommitObserver, Journal, JournalError, replay::Replayed};
 use parking_lot::Mutex;
 use store::{Store, Usage};
 use tokio_util::sync::CancellationToken;
@@ -84,6 +86,19 @@ impl UsageCounter {
         }
     }
 
+    /// Counts what the journal holds beyond the store, records that recovery
+    /// wrote included, and hands it over. Call before serving, and before the
+    /// journal's own thread tells of new records. Reads files: not for an
+    /// asynchronous thread.
+    pub fn replay(&self, journal: &Journal) -> Result<(), JournalError> {
+        let mut uses = Vec::new();
+        let seq = journal.replay(self.position(), &mut |record: Replayed| {
+            uses.extend(used(record.token_id, record.attempts, record.ts));
+        })?;
+        self.committed(uses, seq);
+        Ok(())
+    }
+
     /// Hands sums and position over in one transaction. Nothing is lost when it
     /// fails: the same group is tried again before a later one, so that a
     /// commit whose answer was lost is recognised by its position.
@@ -144,5 +159,22 @@ impl UsageCounter {
                 return;
             }
         }
+    }
+}
+
+/// One use: admitted, and handed to an upstream attempt at least once.
+fn used(token_id: Option<TokenId>, attempts: u32, at: Timestamp) -> Option<Used> {
+    let token_id = token_id.filter(|_| attempts > 0)?;
+    Some(Used { token_id, count: 1, last_used_at: at })
+}
+
+/// The journal's thread tells the counter what it appended.
+pub struct UsageObserver(pub Arc<UsageCounter>);
+
+impl CommitObserver for UsageObserver {
+    fn committed(&mut self, records: &[Box<Record>], last_seq: u64) {
+        let uses =
+            records.iter().filter_map(|record| used(record.token_id, record.attempts, record.ts));
+        self.0.committed(uses, last_seq);
     }
 }

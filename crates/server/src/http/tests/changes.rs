@@ -46,9 +46,7 @@ async fn scenario(server: &Server, route: &Route, at: usize) -> Scenario {
         ("POST", "/manage/keys") => {
             (body("", json!({ "name": "made", "role": "viewer" })), ("key", String::new()))
         }
-        ("PATCH", "/manage/keys/{id}") => {
-            (body(&key, json!({ "role": "auditor" })), ("key", key))
-        }
+        ("PATCH", "/manage/keys/{id}") => (body(&key, json!({ "role": "auditor" })), ("key", key)),
         ("DELETE", "/manage/keys/{id}") => (ask(method, &path(&key)), ("key", key)),
         ("PUT", "/manage/log-level") => {
             (body("", json!({ "level": "debug", "ttl": 60 })), ("setting", "log_level".into()))
@@ -132,9 +130,8 @@ async fn what_changes_nothing_leaves_no_entry() {
 #[tokio::test]
 async fn views_have_the_fields_of_the_contract() {
     let server = Server::start().await;
-    let fields = |value: &Value| -> Vec<String> {
-        value.as_object().unwrap().keys().cloned().collect()
-    };
+    let fields =
+        |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
     let body = json!({
         "name": "full", "api_key": "sk-provider-0123456789", "labels": { "team": "a" },
         "provider_keys": { "anthropic": "sk-ant-0123456789abcdef" }, "capture_bodies": "errors",
@@ -144,8 +141,16 @@ async fn views_have_the_fields_of_the_contract() {
     assert_eq!(
         fields(&project.body),
         [
-            "api_key", "capture_bodies", "created_at", "deactivated_at", "id", "is_active",
-            "labels", "name", "provider_keys", "updated_at"
+            "api_key",
+            "capture_bodies",
+            "created_at",
+            "deactivated_at",
+            "id",
+            "is_active",
+            "labels",
+            "name",
+            "provider_keys",
+            "updated_at"
         ]
     );
     assert_eq!(project.body["api_key"], "sk-****6789");
@@ -163,9 +168,21 @@ async fn views_have_the_fields_of_the_contract() {
     assert_eq!(
         fields(&token.body),
         [
-            "allowed_models", "capture_bodies", "created_at", "description", "expires_at", "id",
-            "is_active", "labels", "last_used_at", "max_requests", "project_id",
-            "rate_limit_rpm", "request_count", "revoked_at", "token"
+            "allowed_models",
+            "capture_bodies",
+            "created_at",
+            "description",
+            "expires_at",
+            "id",
+            "is_active",
+            "labels",
+            "last_used_at",
+            "max_requests",
+            "project_id",
+            "rate_limit_rpm",
+            "request_count",
+            "revoked_at",
+            "token"
         ]
     );
     assert_eq!(token.text("token").len(), 46);

@@ -86,7 +86,9 @@ pub(crate) struct Health {
 impl Observed for Health {
     fn readiness(&self) -> Checks<'_> {
         let failing = self.failing.lock().unwrap().clone();
-        Box::pin(async move { vec![("database", failing.map_or(Ok(()), Err)), ("journal", Ok(()))] })
+        Box::pin(
+            async move { vec![("database", failing.map_or(Ok(()), Err)), ("journal", Ok(()))] },
+        )
     }
 
     fn prometheus(&self) -> String {

@@ -12,7 +12,12 @@ async fn check(server: &Server, what: Ask, status: u16, code: &str, said: &str) 
     let named = format!("{} {} {:?}", what.method, what.path, what.body);
     let named: String = named.chars().take(200).collect();
     let reply = server.call(what).await;
-    assert_eq!((reply.status, reply.text("code").as_str()), (status, code), "{named}: {}", reply.raw);
+    assert_eq!(
+        (reply.status, reply.text("code").as_str()),
+        (status, code),
+        "{named}: {}",
+        reply.raw
+    );
     assert!(reply.text("error").contains(said), "{named}: {}", reply.raw);
     let keys: Vec<_> = reply.body.as_object().unwrap().keys().cloned().collect();
     assert_eq!(keys, ["code", "error", "request_id"], "{named}");
@@ -151,10 +156,9 @@ async fn paths_methods_bodies_and_pages_are_checked() {
     check(&server, post(&huge), 413, "body_too_large", "1048576").await;
     let ticket = post("{\"name\":\"a\"}").header("x-audit-ticket", "a b");
     check(&server, ticket, 400, "invalid_request", "X-Audit-Ticket").await;
-    let ids = get("/manage/nothing").header("x-request-id", "mine").header(
-        "traceparent",
-        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-    );
+    let ids = get("/manage/nothing")
+        .header("x-request-id", "mine")
+        .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let reply = server.call(ids).await;
     assert_eq!(reply.text("request_id"), "mine");
     assert_eq!(reply.header("x-correlation-id"), Some("mine"));

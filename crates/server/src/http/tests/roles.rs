@@ -34,8 +34,7 @@ async fn every_route_enforces_its_role() {
                     if permission.granted_to(role) { 0 } else { 403 }
                 }
             };
-            let reply =
-                server.call(ask(route.method.as_str(), &path).key(key.as_deref())).await;
+            let reply = server.call(ask(route.method.as_str(), &path).key(key.as_deref())).await;
             let status = match reply.status {
                 401 | 403 => reply.status,
                 // Let in: what becomes of an empty request is not the point.
