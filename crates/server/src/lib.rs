@@ -14,5 +14,6 @@ pub mod directory;
 pub mod http;
 pub mod manage;
 pub mod metrics;
+pub mod readiness;
 pub mod system;
 pub mod trace;
