@@ -6,6 +6,8 @@
 //! a value that exists is valid. Must never do I/O, await, speak SQL or HTTP;
 //! time and randomness come in as parameters.
 
+pub mod audit;
+pub mod capture;
 pub mod context;
 pub mod failure;
 pub mod glob;
@@ -16,6 +18,7 @@ pub mod provider;
 pub mod record;
 pub mod redact;
 pub mod rng;
+pub mod role;
 pub mod secret;
 pub mod time;
 pub mod token;
