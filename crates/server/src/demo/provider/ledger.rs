@@ -86,7 +86,7 @@ pub struct LedgerPage {
 impl Ledger {
     /// Notes one request and returns its line, with the number of requests
     /// under its id so far (1 where it has none).
-    pub(super) fn receive(&self, id: Option<&str>, method: &str, path: &str) -> Line {
+    pub(in crate::demo) fn receive(&self, id: Option<&str>, method: &str, path: &str) -> Line {
         self.0.received.fetch_add(1, Ordering::Relaxed);
         let Some(id) = id else {
             self.0.not_kept.fetch_add(1, Ordering::Relaxed);
@@ -148,7 +148,7 @@ impl Ledger {
 /// One request's line in the ledger. Dropped unfinished, it says that the
 /// caller went away.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(in crate::demo) struct Line {
     ledger: Option<(Ledger, Arc<str>)>,
     /// Which request of its id this is, from 1.
     pub(super) seen: u64,
@@ -160,13 +160,13 @@ impl Line {
         Self { ledger: None, seen: 1 }
     }
 
-    pub(super) fn answers(&self, status: u16, usage: Option<Usage>) {
+    pub(in crate::demo) fn answers(&self, status: u16, usage: Option<Usage>) {
         if let Some((ledger, id)) = &self.ledger {
             ledger.update(id, |entry| (entry.status, entry.usage) = (status, usage));
         }
     }
 
-    pub(super) fn ends(&mut self, ending: Ending) {
+    pub(in crate::demo) fn ends(&mut self, ending: Ending) {
         if let Some((ledger, id)) = self.ledger.take() {
             ledger.update(&id, |entry| entry.ending = ending);
         }
