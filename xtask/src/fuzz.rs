@@ -31,7 +31,7 @@ pub fn run(mut args: Args) -> Result<()> {
         bail!("cannot fuzz: {why}");
     }
     match target {
-        None => every_target(seconds),
+        None => every_target(seconds).map(|_| ()),
         Some(target) => run_target(&build()?, &target, seconds),
     }
 }
@@ -45,13 +45,14 @@ pub fn missing() -> Option<&'static str> {
     (!compiler).then_some("no C++ compiler (libFuzzer is C++)")
 }
 
-/// Each target of `fuzz/Cargo.toml` in turn.
-pub fn every_target(seconds: u32) -> Result<()> {
+/// Each target of `fuzz/Cargo.toml` in turn; how many there were.
+pub fn every_target(seconds: u32) -> Result<u64> {
     let binaries = build()?;
-    for target in targets()? {
-        run_target(&binaries, &target, seconds)?;
+    let targets = targets()?;
+    for target in &targets {
+        run_target(&binaries, target, seconds)?;
     }
-    Ok(())
+    Ok(targets.len() as u64)
 }
 
 fn targets() -> Result<Vec<String>> {

@@ -4,10 +4,12 @@
 //! for, and says so when it is not there. Not shipped.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+#![expect(clippy::disallowed_methods, reason = "a tool reads its environment, and waits")]
 
 mod args;
 mod bench;
 mod ci;
+mod clients;
 mod fuzz;
 mod licences;
 mod shell;

@@ -4,6 +4,7 @@
 //! and the words that must not appear. Reads the tree as it lies there; changes
 //! nothing but its own ratchet file, and that only with `--bless`.
 
+mod bounds;
 mod edges;
 mod inner;
 mod size;
@@ -47,6 +48,7 @@ pub fn run(mut args: Args) -> Result<()> {
     let production = source::production(&sources);
     let mut findings = edges::check(&shell::metadata(&["--no-deps"])?)?;
     findings.extend(inner::check(&production));
+    findings.extend(bounds::check(&production));
     findings.extend(size::check(&production, &shell::root().join(size::RATCHET), bless)?);
     findings.extend(text::check_names(&sources));
     findings.extend(text::check_columns(&sources));

@@ -87,7 +87,6 @@ pub fn run(address: SocketAddr, shape: Shape, upstream: &str, file: &Path) -> Re
     serve(address, shape, Line(Arc::new(shared)))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the line has no clock to be handed")]
 fn now_us() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros()
 }

@@ -219,9 +219,9 @@ impl Report {
     pub fn print(&self) {
         println!("\n{}", self.machine.describe());
         println!(
-            "runtime shape {}, {} s a phase, {} rounds in turn; generator, provider and proxy share \
-             the cores\nlatency and first chunk: 'direct' is the provider alone, the others are what \
-             they add to it\n",
+            "runtime shape {}, {} s a phase, {} rounds in turn; generator, provider and proxy \
+             share the cores\nlatency and first chunk: 'direct' is the provider alone, the others \
+             are what they add to it\n",
             self.shape.name(),
             self.seconds,
             self.of(DIRECT).count()

@@ -144,8 +144,8 @@ fn token(rest: &str, before: Option<char>) -> (usize, usize) {
     if rest.starts_with("/*") {
         return (0, block_comment(rest));
     }
-    if rest.starts_with('"') {
-        return (1, quoted(&rest[1..]));
+    if let Some(inside) = rest.strip_prefix('"') {
+        return (1, quoted(inside));
     }
     if !in_word && let Some(raw) = raw_string(rest) {
         return (0, raw);
