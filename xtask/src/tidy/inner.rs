@@ -16,7 +16,7 @@ const ROOT: &str = "crates/server/src/";
 /// A module, and what it must not name: modules of `server` and crates.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("app", &["cli"]),
-    ("http", &["cli", "app", "store", "logstore"]),
+    ("http", &["cli", "app", "logstore"]),
     ("api", &["cli", "app", "admin", "directory", "delivery", "store", "logstore"]),
     ("admin", &["cli", "app", "api", "directory", "delivery", "store", "logstore"]),
     ("manage", &["cli", "app", "http", "api", "admin"]),
