@@ -231,12 +231,12 @@ mod tests {
     #[test]
     fn vague_names_are_found() {
         for (word, path, count) in [
-            ("log_line", "crates/store/src/a.rs", 1),
-            ("let accessLog", "crates/store/src/a.rs", 1),
-            ("write_logs", "crates/store/src/a.rs", 1),
-            ("log", "crates/store/src/a.rs", 1),
-            ("// log", "crates/store/src/a.rs", 0),
-            ("\"log\"", "crates/store/src/a.rs", 0),
+            ("log_line", "crates/dataplane/src/a.rs", 1),
+            ("let accessLog", "crates/dataplane/src/a.rs", 1),
+            ("write_logs", "crates/dataplane/src/a.rs", 1),
+            ("log", "crates/dataplane/src/a.rs", 1),
+            ("// log", "crates/dataplane/src/a.rs", 0),
+            ("\"log\"", "crates/dataplane/src/a.rs", 0),
             ("logstore catalog dialog login x.log10()", "crates/server/src/a.rs", 0),
             ("LogsCommand tracing_log LOG_LEVEL log_level", "crates/server/src/a.rs", 0),
             ("logs::run()", "crates/server/src/cli.rs", 0),
