@@ -21,3 +21,6 @@ pub mod usage;
 pub mod price;
 pub mod record;
 pub mod redact;
+pub mod role;
+pub mod audit;
+pub mod capture;

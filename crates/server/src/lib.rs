@@ -13,6 +13,7 @@ pub mod trace;
 pub mod delivery;
 pub mod directory;
 pub mod metrics;
+pub mod readiness;
 pub mod manage;
 pub mod http;
 pub mod demo;
