@@ -98,6 +98,9 @@ pub(crate) struct Writer {
     /// Openings of the batch at hand without an end in it.
     fresh: Openings,
     batch: Batch,
+    /// Openings whose end is in the batch at hand. They count as open until it
+    /// is appended; if it is lost, the next start records them as interrupted.
+    ending: Vec<RecordId>,
     /// Waiters whose lines are appended and must be synced first.
     unsynced_waiters: Vec<Stored>,
     unsynced_since: Option<Instant>,
@@ -140,6 +143,7 @@ impl Writer {
             open: Openings::default(),
             fresh: Openings::default(),
             batch: Batch::default(),
+            ending: Vec::new(),
             unsynced_waiters: Vec::new(),
             unsynced_since: None,
             unsynced_records: 0,
@@ -240,8 +244,9 @@ impl Writer {
             }
             Item::Record(record, stored) => {
                 // An opening whose end is in the same batch needs no line.
-                if self.fresh.remove(&record.record_id).is_none() {
-                    self.open.remove(&record.record_id);
+                let elided = self.fresh.remove(&record.record_id).is_some();
+                if !elided && self.open.contains_key(&record.record_id) {
+                    self.ending.push(record.record_id);
                 }
                 record.write_json(&self.envelope, &mut batch.bytes);
                 batch.bytes.push(b'\n');
@@ -316,6 +321,9 @@ impl Writer {
             }
         });
         if outcome.is_ok() {
+            for id in self.ending.drain(..) {
+                self.open.remove(&id);
+            }
             self.unsynced_records += count;
             self.unsynced_since.get_or_insert_with(Instant::now);
             if count > 0 {
@@ -332,6 +340,7 @@ impl Writer {
         } else {
             self.batch.waiters.drain(..).for_each(|tell| tell(appended));
         }
+        self.ending.clear();
         self.batch.records.clear();
         self.batch.bytes.clear();
         self.batch.lines = 0;
@@ -444,9 +453,13 @@ impl Writer {
         let written =
             file.append(&bytes).and_then(|()| file.sync()).and_then(|()| self.fs.sync_dir(dir));
         if let Err(error) = written {
-            // Without a name it cannot be taken for a file of the journal.
-            if let Err(error) = self.fs.remove(&path).or_else(|_| file.truncate(0)) {
+            // Its name would cut the old file short for readers. While it
+            // cannot be removed, nothing may be appended to the old one.
+            if let Err(error) = self.fs.remove(&path) {
                 tracing::error!(%error, path = %path.display(), "could not remove a failed file");
+                if let Some(current) = &mut self.current {
+                    current.cut = false;
+                }
             }
             return Err(error);
         }
