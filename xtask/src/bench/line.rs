@@ -33,7 +33,7 @@ use super::{
     serve::{Answers, Body, Pool, Shape, full, pool, serve},
 };
 
-const QUEUE_LINES: usize = 65_536;
+const QUEUE_LINES: usize = 16_384;
 const BATCH_LINES: usize = 1_000;
 
 /// What every request needs.
