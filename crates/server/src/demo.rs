@@ -88,7 +88,7 @@ pub struct ProviderArgs {
     /// What every request gets, in the words of the x-sample header
     #[arg(long, default_value = "", value_name = "WORDS")]
     pub sample: String,
-    /// Answer from memory, for benchmarks
+    /// Answer chat completions from memory, for benchmarks: 1 KB, or 53 chunks
     #[arg(long)]
     pub prepared: bool,
     /// Keep no ledger
