@@ -113,9 +113,12 @@ fn push_text_events(ask: &Ask, events: &mut Vec<Value>) {
 
 fn push_tool_events(ask: &Ask, events: &mut Vec<Value>) {
     let Some(tool) = &ask.tool else { return };
-    let item_id = ask.id("fc_");
-    let item_id = ask.id("fc_");
-    let at = |kind: &str, key: &str, value: &str| json!({"type": kind, "item_id": item_id, "output_index": 0, key: value});
+    let item = ask.id("fc_");
+    let at = |kind: &str, key: &str, value: &str| {
+        let mut event = json!({"type": kind, "item_id": item, "output_index": 0});
+        event[key] = value.into();
+        event
+    };
     let kind = "response.function_call_arguments.delta";
     events.extend(pieces(&tool.arguments).map(|piece| at(kind, "delta", &piece)));
     events.push(at("response.function_call_arguments.done", "arguments", &tool.arguments));
