@@ -1,6 +1,10 @@
 //! One request to the sample provider: who asks, for what, and the answer.
 
-use std::{io, sync::atomic::AtomicU64, sync::atomic::Ordering};
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
@@ -69,7 +73,7 @@ impl Service {
             Ok(exchange) => exchange,
             Err(response) => return Ok(*response),
         };
-        tokio::time::sleep(exchange.directives.latency).await;
+        pause(exchange.directives.latency).await;
         match exchange.directives.silence {
             Silence::Head => std::future::pending::<()>().await,
             Silence::Drop => {
@@ -103,9 +107,7 @@ impl Service {
         };
         let limited = Limited::new(request.into_body(), JSON_BYTES_MAX);
         let body = limited.collect().await.map_err(io::Error::other)?.to_bytes();
-        if !directives.latency.is_zero() {
-            tokio::time::sleep(directives.latency).await;
-        }
+        pause(directives.latency).await;
         let (content_type, length, body) = if asks_for_stream(&body) {
             let chunks = prepared.stream.clone();
             let body = ScriptedBody::prepared(chunks, directives.chunk_delay, line);
@@ -286,6 +288,13 @@ impl Exchange {
             "/v1/messages/count_tokens" => anthropic::count_tokens(&ask),
             _ => openai::chat(&ask, &request, directives),
         }
+    }
+}
+
+/// A sleep of no length would still wait for the timer's next tick.
+async fn pause(latency: Duration) {
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
     }
 }
 
