@@ -1,72 +1,104 @@
 //! Reads what passes, without touching it: model, user, usage, finish reason,
-//! errors and the time of the first token, in bounded memory whatever the
-//! length of the body.
+//! errors and the time of the first token.
+//!
+//! Owns the incremental scanners behind that. Promises bounded memory whatever
+//! the length, depth or brokenness of a body, and the same facts wherever the
+//! bytes are cut. Must never change, delay or fail an exchange: what cannot be
+//! read is left out of the record.
 
-use bytes::Bytes;
-use domain::{
-    provider::{Operation, ProviderKind},
-    usage::Usage,
-};
-use http::HeaderMap;
+mod answer;
+mod decode;
+mod estimate;
+mod inspect;
+mod json;
+mod multipart;
+mod prompt;
+mod question;
+mod request;
+mod response;
+mod sse;
+#[cfg(test)]
+mod tests;
+mod text;
 
-/// What a request body says, as far as it was seen.
-#[derive(Debug, Default)]
-pub struct RequestFacts {
-    pub model: Option<Box<str>>,
-    pub end_user: Option<Box<str>>,
-    /// `"stream": true`.
-    pub stream: bool,
+pub use estimate::{ESTIMATES_QUEUED_MAX, Estimator};
+pub use inspect::{Inspected, Param, WhyUndecidable, inspect_whole};
+pub use request::{RequestFacts, RequestObserver};
+pub use response::{ResponseFacts, ResponseObserver};
+pub use text::{Collector, TEXT_BYTES_MAX, TEXT_BYTES_TOTAL_MAX, TextBudget, Texts};
+
+use http::{HeaderMap, header};
+
+/// What a body claims to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Shape {
+    Json,
+    EventStream,
+    Form,
+    /// `text/plain`, or nothing said: JSON if it begins like it.
+    Text,
+    Other,
 }
 
-/// What an answer says, as far as it was seen.
-#[derive(Debug, Default)]
-pub struct ResponseFacts {
-    pub response_model: Option<Box<str>>,
-    pub finish_reason: Option<Box<str>>,
-    /// The provider's last word, already in OpenTelemetry's meaning.
-    pub usage: Option<Usage>,
-    pub error_code: Option<Box<str>>,
-    pub error: Option<Box<str>>,
-    /// An error event in the middle of a stream that began well.
-    pub failed_midstream: bool,
-    /// SSE events (`data:` blocks, `[DONE]` included); `None`: not a stream.
-    pub events: Option<u64>,
-    /// A stream that ended without its dialect's last event.
-    pub unterminated: bool,
-}
-
-/// Watches the bytes of a request on their way up.
-#[derive(Debug)]
-pub struct RequestObserver {}
-
-impl RequestObserver {
-    pub fn new(_kind: ProviderKind, _operation: Operation, _headers: &HeaderMap) -> Self {
-        Self {}
+impl Shape {
+    fn of(headers: &HeaderMap) -> Self {
+        match headers.get(header::CONTENT_TYPE) {
+            None => Self::Text,
+            Some(value) => value.to_str().map_or(Self::Other, Self::of_type),
+        }
     }
-    pub fn data(&mut self, _bytes: &Bytes) {}
-    pub fn finish(self) -> RequestFacts {
-        RequestFacts::default()
+
+    fn of_type(content_type: &str) -> Self {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        let is = |wanted: &str| essence.eq_ignore_ascii_case(wanted);
+        let json_suffix = essence.len() >= 5
+            && essence.as_bytes()[essence.len() - 5..].eq_ignore_ascii_case(b"+json");
+        if is("application/json") || is("text/json") || json_suffix {
+            Self::Json
+        } else if is("text/event-stream") {
+            Self::EventStream
+        } else if is("multipart/form-data") {
+            Self::Form
+        } else if is("text/plain") {
+            Self::Text
+        } else {
+            Self::Other
+        }
     }
 }
 
-/// Watches the bytes of an answer on their way down.
-#[derive(Debug)]
-pub struct ResponseObserver {}
+/// The codings of a body; `None` where one of them is unknown.
+fn codings(headers: &HeaderMap) -> Option<Vec<decode::Coding>> {
+    let values = headers.get_all(header::CONTENT_ENCODING);
+    decode::Coding::list(values.iter().map(http::HeaderValue::as_bytes))
+}
+/// Whether a content type, parameters and all, names a kind of JSON.
+pub fn is_json_type(content_type: &str) -> bool {
+    Shape::of_type(content_type) == Shape::Json
+}
 
-impl ResponseObserver {
-    pub fn new(
-        _kind: ProviderKind,
-        _operation: Operation,
-        _status: u16,
-        _headers: &HeaderMap,
-    ) -> Self {
-        Self {}
+/// The plain bytes of a coded body; `None` when they cannot be had within
+/// `bytes_max`.
+pub fn decoded(headers: &HeaderMap, coded: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+    struct Whole {
+        bytes: Vec<u8>,
+        bytes_max: usize,
+        too_long: bool,
     }
-    /// Returns true once: with the first generated content (first token).
-    pub fn data(&mut self, _bytes: &Bytes) -> bool {
-        false
+    impl decode::Take for Whole {
+        fn take(&mut self, decoded: &[u8]) {
+            self.too_long |= self.bytes.len() + decoded.len() > self.bytes_max;
+            if !self.too_long {
+                self.bytes.extend_from_slice(decoded);
+            }
+        }
     }
-    pub fn finish(self, _complete: bool) -> ResponseFacts {
-        ResponseFacts::default()
+    let whole = Whole { bytes: Vec::new(), bytes_max, too_long: false };
+    let mut decoder = decode::Decoder::new(&codings(headers)?, whole)?;
+    decoder.push(coded);
+    if decoder.is_broken() {
+        return None;
     }
+    let whole = decoder.target();
+    (!whole.too_long).then(|| std::mem::take(&mut whole.bytes))
 }
