@@ -35,7 +35,8 @@ pub struct DirectoryRow {
     pub damaged_keys: Vec<String>,
 }
 
-/// Something that a copy in memory may hold.
+/// Something that a copy in memory may hold. A project stands for all of its
+/// tokens too: whoever holds some must ask for them again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ChangedId {
     Project(ProjectId),
