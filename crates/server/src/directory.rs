@@ -147,6 +147,14 @@ impl TokenDirectory {
         (self.clock.now() > confirmed.plus_micros(polls)).then_some(confirmed)
     }
 
+    /// The readiness check of the database: from memory.
+    pub fn health(&self) -> Result<(), String> {
+        match self.silent_since() {
+            None => Ok(()),
+            Some(since) => Err(format!("token changes cannot be followed since {since}")),
+        }
+    }
+
     /// Grants in memory and hashes known to be absent: for metrics.
     pub fn sizes(&self) -> (usize, usize) {
         self.memory.sizes()

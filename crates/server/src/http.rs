@@ -39,10 +39,13 @@ use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use crate::manage::{
-    Manage,
-    access::Caller,
-    error::{Error, Kind, Result},
+use crate::{
+    manage::{
+        Manage,
+        access::Caller,
+        error::{Error, Kind, Result},
+    },
+    readiness::Readiness,
 };
 
 use self::{
@@ -57,23 +60,12 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the health and metrics routes show; the process provides it.
-pub trait Observed: Send + Sync + 'static {
-    /// Each check by name, with why it fails if it does.
-    fn readiness(&self) -> futures::Checks<'_>;
+/// The metrics of the process, in the forms that the routes offer.
+pub trait Exposition: Send + Sync + 'static {
     /// Prometheus text format.
     fn prometheus(&self) -> String;
     /// The same as one JSON object.
-    fn metrics_json(&self) -> serde_json::Value;
-}
-
-/// The types of asynchronous answers from [`Observed`].
-pub mod futures {
-    use dataplane::ports::BoxFuture;
-
-    /// A named check and its failure.
-    pub type Check = (&'static str, Result<(), String>);
-    pub type Checks<'a> = BoxFuture<'a, Vec<Check>>;
+    fn json(&self) -> serde_json::Value;
 }
 
 /// What the routes work with.
@@ -100,7 +92,8 @@ pub enum Origin {
 pub struct Management {
     pub manage: Arc<Manage>,
     settings: Settings,
-    observed: Arc<dyn Observed>,
+    readiness: Arc<Readiness>,
+    metrics: Arc<dyn Exposition>,
     failures: FailureLimiter,
     tasks: TaskTracker,
     router: Router<()>,
@@ -132,12 +125,13 @@ impl Management {
     pub fn new(
         manage: Arc<Manage>,
         settings: Settings,
-        observed: Arc<dyn Observed>,
+        readiness: Arc<Readiness>,
+        metrics: Arc<dyn Exposition>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         let router = router(settings.metrics_path.as_deref());
         let failures = FailureLimiter::default();
-        Arc::new(Self { manage, settings, observed, failures, tasks, router })
+        Arc::new(Self { manage, settings, readiness, metrics, failures, tasks, router })
     }
 
     /// Answers one request, whatever transport brought it.
@@ -171,8 +165,12 @@ impl Management {
         self.settings.version
     }
 
-    pub(crate) fn observed(&self) -> &dyn Observed {
-        &*self.observed
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    pub(crate) fn metrics(&self) -> &dyn Exposition {
+        &*self.metrics
     }
 }
 

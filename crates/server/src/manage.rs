@@ -22,12 +22,11 @@ use std::sync::Arc;
 use domain::{ids::EntryId, rng::Rng, time::Clock};
 use store::Store;
 
-use crate::directory::TokenDirectory;
+use crate::{directory::TokenDirectory, trace::LevelControl};
 
 use self::{
     credentials::Credentials,
     error::{Error, Kind},
-    levels::Levels,
 };
 
 /// What every use case works with.
@@ -35,7 +34,7 @@ pub struct Manage {
     pub store: Store,
     pub directory: Arc<TokenDirectory>,
     pub credentials: Credentials,
-    pub levels: Arc<dyn Levels>,
+    pub levels: Arc<LevelControl>,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
     /// Whose key `api_key` is.

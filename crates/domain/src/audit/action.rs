@@ -114,7 +114,7 @@ impl Action {
     /// The details that an entry of this action may carry; no others.
     pub const fn details(self) -> &'static [DetailKey] {
         match self {
-            Self::ProjectUpdate => &[RevokedCount, AlreadyRevokedCount, TotalTokens],
+            Self::ProjectUpdate => &[RevokedCount, AlreadyRevokedCount, TotalTokens, Terminate],
             Self::TokenRevokeBatch => &[RevokedCount, AlreadyRevokedCount, TotalTokens, Terminate],
             Self::TokenUpdate | Self::TokenRevoke => &[Terminate],
             Self::AuthFailed => &[CredentialBytes, CredentialFamily, CredentialTag, Count],

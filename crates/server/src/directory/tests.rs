@@ -16,7 +16,10 @@ use super::{
     usage::{UsageCounter, Used},
     *,
 };
-use crate::http::tests::harness::{START, SystemRandom, open_store, providers};
+use crate::{
+    http::tests::harness::{START, open_store, providers},
+    system::SystemRng,
+};
 
 struct World {
     store: Store,
@@ -74,7 +77,7 @@ async fn project(store: &Store) -> ProjectId {
 }
 
 async fn token(store: &Store, project: ProjectId, max: Option<u64>) -> (TokenId, TokenHash) {
-    let token = Token::generate(&SystemRandom);
+    let token = Token::generate(&SystemRng);
     let key = store.token_hash_key();
     let mut tx = store.begin(Actor::system(), EntryContext::default()).await.unwrap();
     let new = NewToken { max_requests: max, ..NewToken::new(project, &token, key) };
@@ -169,7 +172,7 @@ async fn changes_of_other_instances_are_followed() {
         found => panic!("{found:?}"),
     }
     // Tried too early, then created elsewhere: the absence does not stay.
-    let early = Token::generate(&SystemRandom);
+    let early = Token::generate(&SystemRng);
     let key = world.store.token_hash_key();
     let hash = early.hash(key);
     assert!(world.directory.load(hash).await.unwrap().is_none());

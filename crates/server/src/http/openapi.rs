@@ -12,7 +12,7 @@ use super::{
     Call, Management,
     answer::{ErrorBody, Reply},
     api::{
-        health::{Health, Readiness},
+        health::{Health, ReadinessView},
         keys::{KeyCreate, KeyUpdate},
         levels::LevelChange,
         projects::{ProjectCreate, ProjectUpdate},
@@ -44,7 +44,7 @@ const fn list(name: &'static str) -> Shape {
 }
 
 pub const HEALTH: Shape = one("Health");
-pub const READINESS: Shape = one("Readiness");
+pub const READINESS: Shape = one("ReadinessView");
 pub const PROJECT: Shape = one("ProjectView");
 pub const PROJECTS: Shape = list("ProjectView");
 pub const PROJECT_CREATE: Shape = one("ProjectCreate");
@@ -190,7 +190,7 @@ fn schemas() -> Value {
     let mut schemas = Map::new();
     add::<ErrorBody>(&mut schemas);
     add::<Health>(&mut schemas);
-    add::<Readiness>(&mut schemas);
+    add::<ReadinessView>(&mut schemas);
     add::<ProjectView>(&mut schemas);
     add::<ProjectCreate>(&mut schemas);
     add::<ProjectUpdate>(&mut schemas);

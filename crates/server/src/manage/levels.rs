@@ -2,48 +2,20 @@
 
 use domain::{
     audit::{Action, Detail, EntryDraft, TargetKind, Word},
-    ids::{EntryId, ProjectId, TokenId},
-    time::Timestamp,
+    ids::EntryId,
 };
 use serde::Serialize;
 
 use super::{
     Manage,
     access::Caller,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
 };
+use crate::trace::{Subject, TraceLevel, level::Override};
 
-/// The levels, from least to most.
-pub const NAMES: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 pub const TTL_SECONDS_MAX: u64 = 86_400;
 /// How long a change lasts when the caller does not say.
 pub const TTL_SECONDS_DEFAULT: u64 = 900;
-
-/// Whose lines a level is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Subject {
-    Everything,
-    Project(ProjectId),
-    Token(TokenId),
-}
-
-/// A level set at run time, and when it ends.
-#[derive(Clone, Debug)]
-pub struct Override {
-    pub subject: Subject,
-    pub level: &'static str,
-    pub until: Timestamp,
-}
-
-/// What the trace stream offers to whoever steers it.
-pub trait Levels: Send + Sync + 'static {
-    /// The configured level, which everything reverts to.
-    fn base(&self) -> &'static str;
-    /// What is set now, by subject.
-    fn overrides(&self, now: Timestamp) -> Vec<Override>;
-    /// Sets a level until then; `Err` when too many are set.
-    fn set(&self, change: Override) -> std::result::Result<(), &'static str>;
-}
 
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct LevelView {
@@ -67,17 +39,17 @@ pub struct OverrideView {
 #[derive(Debug)]
 pub struct Change {
     pub subject: Subject,
-    pub level: &'static str,
+    pub level: TraceLevel,
     pub ttl_seconds: u64,
 }
 
 pub fn get(manage: &Manage) -> LevelView {
     let overrides = manage.levels.overrides(manage.clock.now());
     let everything = overrides.iter().find(|set| set.subject == Subject::Everything);
-    let configured = manage.levels.base();
+    let configured = manage.levels.configured();
     LevelView {
-        level: everything.map_or(configured, |set| set.level).to_owned(),
-        configured: configured.to_owned(),
+        level: everything.map_or(configured, |set| set.level).as_str().to_owned(),
+        configured: configured.as_str().to_owned(),
         reverts_at: everything.map(|set| set.until.to_string()),
         overrides: overrides.iter().filter_map(view).collect(),
     }
@@ -89,7 +61,7 @@ fn view(set: &Override) -> Option<OverrideView> {
         Subject::Project(id) => (Some(id.to_string()), None),
         Subject::Token(id) => (None, Some(id.to_string())),
     };
-    let (level, reverts_at) = (set.level.to_owned(), set.until.to_string());
+    let (level, reverts_at) = (set.level.as_str().to_owned(), set.until.to_string());
     Some(OverrideView { project_id, token_id, level, reverts_at })
 }
 
@@ -98,7 +70,7 @@ pub async fn put(manage: &Manage, caller: &Caller, change: Change) -> Result<(Le
     let before = get(manage).level;
     let mut draft = EntryDraft::new(Action::LogLevelChange)
         .target(TargetKind::Setting, "log_level")
-        .detail(Detail::Level(Word::lossy(change.level)))
+        .detail(Detail::Level(Word::lossy(change.level.as_str())))
         .detail(Detail::PreviousLevel(Word::lossy(&before)))
         .detail(Detail::TtlSeconds(change.ttl_seconds));
     match change.subject {
@@ -120,9 +92,10 @@ pub async fn put(manage: &Manage, caller: &Caller, change: Change) -> Result<(Le
     let ttl_us = change.ttl_seconds as i64 * 1_000_000;
     let until = manage.clock.now().plus_micros(ttl_us);
     let set = Override { subject: change.subject, level: change.level, until };
-    manage.levels.set(set).map_err(Error::invalid)?;
+    let set = manage.levels.set(set);
+    set.map_err(|full| Error::new(Kind::Conflict, full.to_string()))?;
     tracing::info!(
-        level = change.level,
+        level = change.level.as_str(),
         ttl_seconds = change.ttl_seconds,
         subject = ?change.subject,
         "the trace level was changed"

@@ -6,7 +6,10 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::super::{Call, Management, answer::Reply};
-use crate::manage::error::Result;
+use crate::{
+    manage::error::Result,
+    readiness::{Check, Failing, State},
+};
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Health {
@@ -16,8 +19,8 @@ pub struct Health {
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct Readiness {
-    /// `ready` or `unavailable`.
+pub struct ReadinessView {
+    /// `ready`, `unavailable`, `starting` or `stopping`.
     pub status: String,
     pub timestamp: String,
     pub version: String,
@@ -37,18 +40,32 @@ pub async fn alive(management: Arc<Management>, call: Call) -> Result<Reply> {
 
 pub async fn ready(management: Arc<Management>, call: Call) -> Result<Reply> {
     drop(call);
-    let checks = management.observed().readiness().await;
-    let is_ready = checks.iter().all(|(_, check)| check.is_ok());
-    let said = |check: Result<(), String>| check.map_or_else(|why| why, |()| "ok".to_owned());
-    let (status, word) = match is_ready {
-        true => (StatusCode::OK, "ready"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    let failing = match management.readiness().state() {
+        State::Ready => Ok(Vec::new()),
+        State::Failing(failing) => Ok(failing),
+        State::Starting => Err("starting"),
+        State::Stopping => Err("stopping"),
     };
-    let body = Readiness {
+    let (status, word, failing) = match failing {
+        Ok(failing) if failing.is_empty() => (StatusCode::OK, "ready", Some(failing)),
+        Ok(failing) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", Some(failing)),
+        Err(word) => (StatusCode::SERVICE_UNAVAILABLE, word, None),
+    };
+    let body = ReadinessView {
         status: word.to_owned(),
         timestamp: management.manage.clock.now().to_string(),
         version: management.version().to_owned(),
-        checks: checks.into_iter().map(|(name, check)| (name.to_owned(), said(check))).collect(),
+        checks: failing.map(checks).unwrap_or_default(),
     };
     Reply::json(status, &body)
+}
+
+fn checks(failing: Vec<Failing>) -> BTreeMap<String, String> {
+    let all = [Check::Database, Check::Journal, Check::Audit, Check::Disk];
+    let mut checks: BTreeMap<String, String> =
+        all.iter().map(|check| (check.as_str().to_owned(), "ok".to_owned())).collect();
+    for Failing { check, reason } in failing {
+        checks.insert(check.as_str().to_owned(), reason);
+    }
+    checks
 }

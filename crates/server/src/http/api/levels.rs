@@ -9,8 +9,9 @@ use super::{
 use crate::manage::{
     error::{Error, Result},
     fields::Fields,
-    levels::{self, Change, NAMES, Subject, TTL_SECONDS_DEFAULT, TTL_SECONDS_MAX},
+    levels::{self, Change, TTL_SECONDS_DEFAULT, TTL_SECONDS_MAX},
 };
+use crate::trace::{Subject, TraceLevel};
 
 /// The body of a change, for the description; read by [`put`].
 #[derive(Debug, utoipa::ToSchema)]
@@ -35,9 +36,10 @@ pub async fn put(management: Arc<Management>, call: Call) -> Result<Reply> {
     call.query.finish()?;
     let mut body = Fields::parse(&call.body)?;
     let level = body.required_text("level")?;
-    let level = NAMES.iter().find(|name| level.eq_ignore_ascii_case(name));
-    let level = level
-        .ok_or_else(|| Error::invalid(format!("level must be one of {}", NAMES.join(", "))))?;
+    let level = TraceLevel::parse(&level.to_ascii_lowercase()).ok_or_else(|| {
+        let names: Vec<&str> = TraceLevel::ALL.iter().map(|level| level.as_str()).collect();
+        Error::invalid(format!("level must be one of {}", names.join(", ")))
+    })?;
     let project = body.text("project_id")?.map(|id| parse_id("project_id", &id))?;
     let token = body.text("token_id")?.map(|id| parse_id("token_id", &id))?;
     let ttl = body.number("ttl", 1, TTL_SECONDS_MAX)?;

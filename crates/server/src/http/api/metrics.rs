@@ -10,12 +10,12 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub async fn negotiated(management: Arc<Management>, call: Call) -> Result<Reply> {
     if call.wants_json {
-        return Reply::ok(&management.observed().metrics_json());
+        return Reply::ok(&management.metrics().json());
     }
     prometheus(management, call).await
 }
 
 pub async fn prometheus(management: Arc<Management>, call: Call) -> Result<Reply> {
     drop(call);
-    Ok(Reply::text(PROMETHEUS, management.observed().prometheus()))
+    Ok(Reply::text(PROMETHEUS, management.metrics().prometheus()))
 }

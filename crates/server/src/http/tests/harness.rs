@@ -1,10 +1,6 @@
 //! A management server in this process, and a client that speaks bytes.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dataplane::provider::{BaseUrl, Propagate, Provider, Providers, Timeouts};
@@ -27,75 +23,25 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use super::super::{Management, Observed, Origin, Settings, futures::Checks};
+use super::super::{Exposition, Management, Origin, Settings};
 use crate::{
     directory::{Config, TokenDirectory},
-    manage::{
-        Manage,
-        credentials::Credentials,
-        levels::{Levels, Override, Subject},
-    },
+    manage::{Manage, credentials::Credentials},
+    readiness::Readiness,
+    system::SystemRng,
+    trace::{LevelControl, TraceLevel},
 };
 
 pub(crate) const ROOT: &str = "mk-root-canary-0123456789abcdefghijklmnopqrst";
 
-/// The operating system's randomness.
-pub(crate) struct SystemRandom;
+pub(crate) struct Metrics;
 
-impl Rng for SystemRandom {
-    fn next_u64(&self) -> u64 {
-        let mut bytes = [0; 8];
-        self.fill_secure(&mut bytes);
-        u64::from_le_bytes(bytes)
-    }
-
-    fn fill_secure(&self, buffer: &mut [u8]) {
-        getrandom::fill(buffer).unwrap();
-    }
-}
-
-/// Levels that are only remembered.
-#[derive(Default)]
-struct Remembered(Mutex<Vec<Override>>);
-
-impl Levels for Remembered {
-    fn base(&self) -> &'static str {
-        "info"
-    }
-
-    fn overrides(&self, now: Timestamp) -> Vec<Override> {
-        let mut set = self.0.lock().unwrap();
-        set.retain(|set| set.until > now);
-        set.clone()
-    }
-
-    fn set(&self, change: Override) -> Result<(), &'static str> {
-        let mut set = self.0.lock().unwrap();
-        let same = |a: &Subject| *a == change.subject;
-        set.retain(|set| !same(&set.subject));
-        set.push(change);
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-pub(crate) struct Health {
-    pub(crate) failing: Mutex<Option<String>>,
-}
-
-impl Observed for Health {
-    fn readiness(&self) -> Checks<'_> {
-        let failing = self.failing.lock().unwrap().clone();
-        Box::pin(
-            async move { vec![("database", failing.map_or(Ok(()), Err)), ("journal", Ok(()))] },
-        )
-    }
-
+impl Exposition for Metrics {
     fn prometheus(&self) -> String {
         "llm_proxy_build_info 1\n".to_owned()
     }
 
-    fn metrics_json(&self) -> Value {
+    fn json(&self) -> Value {
         json!({ "llm_proxy_build_info": 1 })
     }
 }
@@ -103,7 +49,7 @@ impl Observed for Health {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) management: Arc<Management>,
-    pub(crate) health: Arc<Health>,
+    pub(crate) readiness: Arc<Readiness>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) tasks: TaskTracker,
@@ -161,14 +107,14 @@ pub(crate) async fn open_store(dir: &std::path::Path, clock: Arc<ManualClock>) -
     let options = Options::new(dir.join("llm-proxy.db"), instance, Uuid::from_u128(1));
     let key = Secret::new("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
     let keys = EncryptionKeys::parse(&key, &[]).unwrap();
-    Store::open(options, keys, clock, Arc::new(SystemRandom)).await.unwrap()
+    Store::open(options, keys, clock, Arc::new(SystemRng)).await.unwrap()
 }
 
 /// A management side with nothing listening.
 pub(crate) async fn management(
     dir: &std::path::Path,
     clock: Arc<ManualClock>,
-    health: Arc<Health>,
+    readiness: Arc<Readiness>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Arc<Management> {
@@ -188,9 +134,9 @@ pub(crate) async fn management(
         credentials: Credentials::new(&Secret::new(ROOT), store.token_hash_key()),
         store,
         directory,
-        levels: Arc::new(Remembered::default()),
+        levels: LevelControl::new(TraceLevel::Info),
         clock,
-        rng: Arc::new(SystemRandom),
+        rng: Arc::new(SystemRng),
         default_provider: "openai".into(),
         providers: providers.all.iter().map(|provider| Arc::clone(&provider.name)).collect(),
     });
@@ -200,7 +146,7 @@ pub(crate) async fn management(
         trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
         version: "0.0.0-test",
     };
-    Management::new(manage, settings, health, tasks.clone())
+    Management::new(manage, settings, readiness, Arc::new(Metrics), tasks.clone())
 }
 
 impl Server {
@@ -208,13 +154,14 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(START));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let health = Arc::new(Health::default());
+        let readiness = Readiness::new();
+        readiness.started();
         let management =
-            management(dir.path(), clock.clone(), Arc::clone(&health), &tasks, &stop).await;
+            management(dir.path(), clock.clone(), Arc::clone(&readiness), &tasks, &stop).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(accept(listener, Arc::clone(&management), stop.clone()));
-        Self { address, management, health, clock, dir, tasks, stop }
+        Self { address, management, readiness, clock, dir, tasks, stop }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -264,7 +211,7 @@ trait V4Like {
 
 impl V4Like for Uuid {
     fn new_v4_like() -> Self {
-        Self::from_u64_pair(SystemRandom.next_u64(), SystemRandom.next_u64())
+        Self::from_u64_pair(SystemRng.next_u64(), SystemRng.next_u64())
     }
 }
 

@@ -1,5 +1,10 @@
 //! Bad input, each with the answer that names it.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -7,6 +12,7 @@ use tokio::{
 };
 
 use super::harness::{Ask, Server, ask, get, patch, post};
+use crate::readiness::Check;
 
 async fn check(server: &Server, what: Ask, status: u16, code: &str, said: &str) {
     let named = format!("{} {} {:?}", what.method, what.path, what.body);
@@ -199,10 +205,24 @@ async fn health_says_what_fails() {
         assert_eq!(reply.text("version"), "0.0.0-test");
     }
     assert_eq!(server.call(get("/ready?x=1").key(None)).await.status, 200);
-    *server.health.failing.lock().unwrap() = Some("it is away".to_owned());
+    let failing = Arc::new(AtomicBool::new(true));
+    let seen = Arc::clone(&failing);
+    server.readiness.watch(Check::Journal, move || match seen.load(Ordering::Relaxed) {
+        true => Err("the disk is full".to_owned()),
+        false => Ok(()),
+    });
+    let directory = Arc::clone(&server.management.manage.directory);
+    server.readiness.watch(Check::Database, move || directory.health());
     let reply = server.call(get("/ready").key(None)).await;
-    assert_eq!(reply.status, 503);
-    assert_eq!(reply.body["checks"], json!({ "database": "it is away", "journal": "ok" }));
+    assert_eq!((reply.status, reply.text("status").as_str()), (503, "unavailable"));
+    let checks = json!({
+        "database": "ok", "journal": "the disk is full", "audit": "ok", "disk": "ok",
+    });
+    assert_eq!(reply.body["checks"], checks);
+    failing.store(false, Ordering::Relaxed);
+    assert_eq!(server.call(get("/ready").key(None)).await.status, 200);
+    server.readiness.stopping();
+    assert_eq!(server.call(get("/ready").key(None)).await.text("status"), "stopping");
     let head = server.call(ask("HEAD", "/health").key(None)).await;
     assert_eq!((head.status, head.raw.as_str()), (200, ""));
 }
