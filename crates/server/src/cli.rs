@@ -15,6 +15,8 @@ pub mod show;
 pub mod token;
 
 #[cfg(test)]
+mod root_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{
