@@ -45,6 +45,7 @@ use crate::{
         access::Caller,
         error::{Error, Kind, Result},
     },
+    metrics::Metrics,
     readiness::Readiness,
 };
 
@@ -59,14 +60,6 @@ use self::{
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The metrics of the process, in the forms that the routes offer.
-pub trait Exposition: Send + Sync + 'static {
-    /// Prometheus text format.
-    fn prometheus(&self) -> String;
-    /// The same as one JSON object.
-    fn json(&self) -> serde_json::Value;
-}
 
 /// What the routes work with.
 pub struct Settings {
@@ -93,7 +86,7 @@ pub struct Management {
     pub manage: Arc<Manage>,
     settings: Settings,
     readiness: Arc<Readiness>,
-    metrics: Arc<dyn Exposition>,
+    metrics: Arc<Metrics>,
     failures: FailureLimiter,
     tasks: TaskTracker,
     router: Router<()>,
@@ -126,7 +119,7 @@ impl Management {
         manage: Arc<Manage>,
         settings: Settings,
         readiness: Arc<Readiness>,
-        metrics: Arc<dyn Exposition>,
+        metrics: Arc<Metrics>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         let router = router(settings.metrics_path.as_deref());
@@ -169,8 +162,8 @@ impl Management {
         &self.readiness
     }
 
-    pub(crate) fn metrics(&self) -> &dyn Exposition {
-        &*self.metrics
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 }
 

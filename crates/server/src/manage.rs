@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 use domain::{ids::EntryId, rng::Rng, time::Clock};
 use store::Store;
+/// Words of the store that callers of use cases speak too.
+pub use store::{Listing, ManagementKey, Page};
 
 use crate::{directory::TokenDirectory, trace::LevelControl};
 

@@ -13,11 +13,10 @@ use std::str::FromStr;
 
 use http::StatusCode;
 use serde::Serialize;
-use store::Listing;
 
 use super::{Call, answer::Reply};
 use crate::manage::{
-    Done,
+    Done, Listing,
     error::{Error, Result},
 };
 

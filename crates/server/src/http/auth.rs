@@ -11,7 +11,6 @@ use domain::{
     token::MANAGEMENT_KEY_PREFIX,
 };
 use http::{HeaderMap, HeaderName, header};
-use store::ManagementKey;
 
 use super::{
     Management, Origin,
@@ -19,6 +18,7 @@ use super::{
     routes::{Route, Scope},
 };
 use crate::manage::{
+    ManagementKey,
     access::{Caller, Permission},
     credentials::Holder,
     error::{Error, Kind, Result},

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use store::Page;
-
-use crate::manage::error::{Error, Result};
+use crate::manage::{
+    Page,
+    error::{Error, Result},
+};
 
 const QUERY_BYTES_MAX: usize = 8192;
 const LIMIT_DEFAULT: u32 = 100;

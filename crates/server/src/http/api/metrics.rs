@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::super::{Call, Management, answer::Reply};
-use crate::manage::error::Result;
-
-/// The version of the Prometheus text format.
-const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+use crate::{
+    manage::error::{Error, Kind, Result},
+    metrics::TEXT_TYPE,
+};
 
 pub async fn negotiated(management: Arc<Management>, call: Call) -> Result<Reply> {
     if call.wants_json {
@@ -17,5 +17,8 @@ pub async fn negotiated(management: Arc<Management>, call: Call) -> Result<Reply
 
 pub async fn prometheus(management: Arc<Management>, call: Call) -> Result<Reply> {
     drop(call);
-    Ok(Reply::text(PROMETHEUS, management.metrics().prometheus()))
+    let text = management.metrics().text().map_err(|error| {
+        Error::new(Kind::Internal, "metrics cannot be written").with_source(error)
+    })?;
+    Ok(Reply::text(TEXT_TYPE, text))
 }

@@ -23,28 +23,17 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use super::super::{Exposition, Management, Origin, Settings};
+use super::super::{Management, Origin, Settings};
 use crate::{
     directory::{Config, TokenDirectory},
     manage::{Manage, credentials::Credentials},
+    metrics::Metrics,
     readiness::Readiness,
     system::SystemRng,
     trace::{LevelControl, TraceLevel},
 };
 
 pub(crate) const ROOT: &str = "mk-root-canary-0123456789abcdefghijklmnopqrst";
-
-pub(crate) struct Metrics;
-
-impl Exposition for Metrics {
-    fn prometheus(&self) -> String {
-        "llm_proxy_build_info 1\n".to_owned()
-    }
-
-    fn json(&self) -> Value {
-        json!({ "llm_proxy_build_info": 1 })
-    }
-}
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -146,7 +135,13 @@ pub(crate) async fn management(
         trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
         version: "0.0.0-test",
     };
-    Management::new(manage, settings, readiness, Arc::new(Metrics), tasks.clone())
+    Management::new(
+        manage,
+        settings,
+        readiness,
+        Arc::new(Metrics::new("0.0.0-test", "test").unwrap()),
+        tasks.clone(),
+    )
 }
 
 impl Server {

@@ -49,9 +49,10 @@ async fn every_route_enforces_its_role() {
         }
     }
     let scraped = server.call(get("/metrics").key(Some("scrape-me"))).await;
-    assert_eq!((scraped.status, scraped.raw.as_str()), (200, "llm_proxy_build_info 1\n"));
+    assert_eq!(scraped.status, 200);
+    assert!(scraped.raw.contains("llm_proxy_build_info{"), "{}", scraped.raw);
     let ask = get("/metrics").key(Some("scrape-me")).header("accept", "application/json");
-    assert_eq!(server.call(ask).await.body, json!({ "llm_proxy_build_info": 1 }));
+    assert!(server.call(ask).await.raw.contains("llm_proxy_build_info"));
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! Canaries: secrets are in the one answer that hands them out and nowhere else.
 
-use std::{
-    fmt::Write as _,
-    sync::{Arc, Mutex},
-};
+use std::{fmt::Write as _, sync::Arc};
 
+use parking_lot::Mutex;
 use serde_json::json;
 use store::{EntryFilter, Page};
 use tracing::{
@@ -21,7 +19,7 @@ struct Captured(Arc<Mutex<String>>);
 
 impl Visit for Captured {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        writeln!(self.0.lock().unwrap(), "{field}={value:?}").unwrap();
+        writeln!(self.0.lock(), "{field}={value:?}").unwrap();
     }
 }
 
@@ -93,7 +91,7 @@ async fn canaries_are_nowhere_else() {
     let mut places = vec![
         ("answers", said.clone().into_bytes()),
         ("entries", entries.into_bytes()),
-        ("traces", captured.0.lock().unwrap().clone().into_bytes()),
+        ("traces", captured.0.lock().clone().into_bytes()),
     ];
     for file in std::fs::read_dir(server.dir.path()).unwrap() {
         places.push(("files", std::fs::read(file.unwrap().path()).unwrap()));
