@@ -2,7 +2,7 @@
 //! and the writer thread's microseconds of CPU. Run with
 //! `cargo bench -p logstore`.
 
-use std::{io::Write, path::PathBuf, sync::Arc, time::Instant};
+use std::{io::Write, sync::Arc, time::Instant};
 
 use domain::{
     context::{SpanId, TraceId},
@@ -57,8 +57,7 @@ fn cpu_micros() -> u64 {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let dir =
-        PathBuf::from(std::env::temp_dir()).join(format!("journal-bench-{}", std::process::id()));
+    let dir = std::env::temp_dir().join(format!("journal-bench-{}", std::process::id()));
     let instance = InstanceId::parse("bench").ok_or("an instance id")?;
     let envelope = Envelope { instance, version: "0.0.0" };
     let (journal, _) = Journal::open(
