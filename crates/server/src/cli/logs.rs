@@ -43,7 +43,7 @@ pub struct LogsCommand {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show the newest lines, and with -f those that come
-    Tail(TailArgs),
+    Tail(Box<TailArgs>),
     /// Find lines; exit status 0 found, 1 nothing found, 2 error or incomplete
     Search(Box<SearchArgs>),
     /// Prove checksums, numbering and books; 0 consistent, 1 not, 2 not checked
