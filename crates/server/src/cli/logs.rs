@@ -43,7 +43,7 @@ pub struct LogsCommand {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show the newest lines, and with -f those that come
-    Tail(TailArgs),
+    Tail(Box<TailArgs>),
     /// Find lines; exit status 0 found, 1 nothing found, 2 error or incomplete
     Search(Box<SearchArgs>),
     /// Prove checksums, numbering and books; 0 consistent, 1 not, 2 not checked
@@ -504,9 +504,9 @@ mod tests {
     #[test]
     fn simple_flags_find_and_exit_as_grep() {
         let fields = ["-o", "csv", "--fields", "request_id,status_code"];
-        let find = |flags: &[&'static str], expected| {
-            let args: Vec<_> = [&["search"], flags, &fields].concat();
-            check_output(&args, expected);
+        let find = |flags: &[&str], (status, out): (u8, &str)| {
+            let args: Vec<&str> = [&["search"], flags, &fields].concat();
+            check_output(&args, (status, out));
         };
         let (one, two) = ("req-1,200\r\n", "req-3,200\r\n");
         let head = "request_id,status_code\r\n";
