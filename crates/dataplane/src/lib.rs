@@ -5,7 +5,31 @@
 //! and that nothing on the way waits for disk or database. Must never speak
 //! SQL, touch a file, or know the management side: it asks a
 //! [`ports::Directory`] who may, and tells a [`ports::Outbox`] what happened.
+//!
+//! The modules stand in the order in which a request meets them.
 
-pub mod observe;
 pub mod ports;
 pub mod provider;
+pub mod limits;
+pub mod plane;
+pub mod scope;
+pub mod listen;
+pub mod serve;
+pub mod path;
+pub mod network;
+pub mod receive;
+pub mod authenticate;
+pub mod cors;
+pub mod admit;
+pub mod upload;
+pub mod circuit;
+pub mod connect;
+pub mod hop;
+pub mod upstream;
+pub mod mask;
+pub mod relay;
+pub mod observe;
+pub mod finish;
+pub mod coalesce;
+pub mod answer;
+pub mod rescue;

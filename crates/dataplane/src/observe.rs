@@ -72,3 +72,33 @@ fn codings(headers: &HeaderMap) -> Option<Vec<decode::Coding>> {
     let values = headers.get_all(header::CONTENT_ENCODING);
     decode::Coding::list(values.iter().map(http::HeaderValue::as_bytes))
 }
+/// Whether a content type, parameters and all, names a kind of JSON.
+pub fn is_json_type(content_type: &str) -> bool {
+    Shape::of_type(content_type) == Shape::Json
+}
+
+/// The plain bytes of a coded body; `None` when they cannot be had within
+/// `bytes_max`.
+pub fn decoded(headers: &HeaderMap, coded: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+    struct Whole {
+        bytes: Vec<u8>,
+        bytes_max: usize,
+        too_long: bool,
+    }
+    impl decode::Take for Whole {
+        fn take(&mut self, decoded: &[u8]) {
+            self.too_long |= self.bytes.len() + decoded.len() > self.bytes_max;
+            if !self.too_long {
+                self.bytes.extend_from_slice(decoded);
+            }
+        }
+    }
+    let whole = Whole { bytes: Vec::new(), bytes_max, too_long: false };
+    let mut decoder = decode::Decoder::new(&codings(headers)?, whole)?;
+    decoder.push(coded);
+    if decoder.is_broken() {
+        return None;
+    }
+    let whole = decoder.target();
+    (!whole.too_long).then(|| std::mem::take(&mut whole.bytes))
+}

@@ -156,6 +156,10 @@ pub trait Outbox: Send + Sync + 'static {
     /// counted in an aggregate record.
     fn coalesced(&self);
 
+    /// Counts requests that never found room and stand in an aggregate record:
+    /// accepted and coalesced at once.
+    fn coalesced_unreserved(&self, requests: u64);
+
     /// Whether the last frame of an answer must wait until its record is synced
     /// (`JOURNAL_SYNC=each`).
     fn holds_answers(&self) -> bool;

@@ -6,18 +6,21 @@
 //! a value that exists is valid. Must never do I/O, await, speak SQL or HTTP;
 //! time and randomness come in as parameters.
 
-pub mod context;
-pub mod failure;
-pub mod glob;
-pub mod ids;
-pub mod json;
-pub mod labels;
-pub mod price;
-pub mod provider;
-pub mod record;
-pub mod redact;
-pub mod rng;
 pub mod secret;
+pub mod ids;
 pub mod time;
+pub mod rng;
+pub mod json;
+pub mod context;
+pub mod labels;
+pub mod glob;
+pub mod failure;
+pub mod provider;
 pub mod token;
 pub mod usage;
+pub mod price;
+pub mod record;
+pub mod redact;
+pub mod role;
+pub mod audit;
+pub mod capture;

@@ -58,44 +58,40 @@ pub fn redacted(text: &str, secrets: &[&str]) -> String {
     out
 }
 
-/// The byte range of the first credential-shaped run.
+/// The byte range of the first credential-shaped run. One pass: most texts that
+/// come through here are short, clean, and on the way of every request.
 fn next_credential(text: &str) -> Option<(usize, usize)> {
-    let prefixed = PREFIXES.iter().filter_map(|prefix| prefixed_run(text, prefix)).min();
-    let schemed = SCHEMES.iter().filter_map(|scheme| schemed_run(text, scheme)).min();
-    match (prefixed, schemed) {
-        (Some(one), Some(two)) => Some(one.min(two)),
-        (one, two) => one.or(two),
+    let bytes = text.as_bytes();
+    let mut in_word = false;
+    for (at, byte) in bytes.iter().enumerate() {
+        // `risk-assessment` is a word: a prefix begins a run of its own.
+        let begins_word = !in_word;
+        in_word = byte.is_ascii_alphanumeric();
+        if !begins_word || !in_word {
+            continue;
+        }
+        if let Some(found) = credential_at(text, at) {
+            return Some(found);
+        }
     }
+    None
 }
 
-fn prefixed_run(text: &str, prefix: &str) -> Option<(usize, usize)> {
-    let mut from = 0;
-    while let Some(at) = text[from..].find(prefix).map(|at| at + from) {
-        // `risk-assessment` is a word: a prefix begins a run of its own.
-        let begins = !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+fn credential_at(text: &str, at: usize) -> Option<(usize, usize)> {
+    let rest = &text.as_bytes()[at..];
+    let prefixed = PREFIXES.iter().find(|prefix| rest.starts_with(prefix.as_bytes()));
+    if let Some(prefix) = prefixed {
         let end = run_end(text, at + prefix.len());
-        if begins && end - at - prefix.len() >= SECRET_RUN_MIN {
+        if end - at - prefix.len() >= SECRET_RUN_MIN {
             return Some((at, end));
         }
-        from = at + prefix.len();
     }
-    None
-}
-
-fn schemed_run(text: &str, scheme: &str) -> Option<(usize, usize)> {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at + scheme.len() < bytes.len() {
-        if bytes[at..at + scheme.len()].eq_ignore_ascii_case(scheme.as_bytes()) {
-            let from = at + scheme.len();
-            let end = run_end(text, from);
-            if end - from >= SECRET_RUN_MIN {
-                return Some((from, end));
-            }
-        }
-        at += 1;
-    }
-    None
+    let schemed = SCHEMES.iter().find(|scheme| {
+        rest.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme.as_bytes()))
+    });
+    let from = at + schemed?.len();
+    let end = run_end(text, from);
+    (end - from >= SECRET_RUN_MIN).then_some((from, end))
 }
 
 fn run_end(text: &str, from: usize) -> usize {

@@ -1,1 +1,38 @@
-//! logstore
+//! The journal: the append-only record of what happened, and its readers.
+//!
+//! Owns the files under `DATA_DIR/journal` (format: [`mod@format`]), their
+//! recovery, cursors, checking and search. Promises that a line covered by a
+//! commit line is read back exactly once and in order, whatever moment the
+//! process died at, and that `accepted = stored + coalesced + lost + in flight`
+//! at every reading. Must never know HTTP, tenancy rules or an SQL database;
+//! it opens a directory offline.
+//!
+//! One thread writes ([`Journal`]); everything else reads committed batches
+//! through [`scan::Scanner`], so there is one place that decides what is valid.
+//! Sealed segments will be a second source beside the journal files behind
+//! [`search`], and one more cursor over [`follow::Follower`].
+
+pub mod check;
+pub mod cursor;
+pub mod follow;
+pub mod format;
+pub mod fs;
+mod journal;
+mod lock;
+mod queue;
+mod recover;
+pub mod replay;
+pub mod scan;
+pub mod search;
+pub mod show;
+mod writer;
+
+pub use journal::{CloseReport, CommitObserver, Journal, JournalConfig, JournalError, Sync};
+pub use lock::{DataDirLock, LockError};
+pub use queue::{Accounts, Failure, Intake, Lost, NoRoom, Stored, Stream};
+pub use recover::RecoveryReport;
+
+/// Where the journal lies inside a data directory.
+pub fn journal_dir(data_dir: &std::path::Path) -> std::path::PathBuf {
+    data_dir.join("journal")
+}

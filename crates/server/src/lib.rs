@@ -5,14 +5,15 @@
 //! Only `app` names everything; `api` calls use cases in `manage` and nothing
 //! below them.
 
-pub mod app;
 pub mod cli;
+pub mod app;
 pub mod config;
-pub mod delivery;
-pub mod demo;
-pub mod directory;
-pub mod http;
-pub mod manage;
-pub mod metrics;
 pub mod system;
 pub mod trace;
+pub mod delivery;
+pub mod directory;
+pub mod metrics;
+pub mod readiness;
+pub mod manage;
+pub mod http;
+pub mod demo;

@@ -1,0 +1,291 @@
+//! The guard that owns an unfinished record. Whatever drops it — an answer, a
+//! refusal, an error, a panic, a disconnect, a shutdown — finishes the record
+//! and hands it over, once.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use domain::{
+    failure::ErrorCode,
+    price::Priced,
+    record::{ERROR_BYTES_MAX, Outcome, Record, bounded},
+    redact,
+    usage::UsageSource,
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    coalesce::Coalescing,
+    observe::{Collector, Estimator, ResponseFacts, Texts},
+    plane::Plane,
+    ports::Grant,
+    upload::Upload,
+};
+
+/// One request on its way through the data plane.
+pub struct Unfinished {
+    pub(crate) plane: Arc<Plane>,
+    /// `Some` until it is handed over.
+    record: Option<Box<Record>>,
+    pub(crate) started: Instant,
+    /// Time that was not ours: waiting for the client's body before forwarding.
+    pub(crate) client_wait: Duration,
+    forwarded: Option<Instant>,
+    /// Priced apart, and not in the record.
+    cache_write_1h_tokens: u64,
+    /// Whether room in the journal is held.
+    reserved: bool,
+    pub(crate) grant: Option<Arc<Grant>>,
+    pub(crate) upload: Option<Arc<Upload>>,
+}
+
+/// How the relaying of an answer ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Every byte was handed to the client's connection.
+    Complete,
+    /// The client went away, or we were stopped: see `Plane::stopping`.
+    Dropped,
+    UpstreamBroken,
+    /// Silence, or the whole request took too long.
+    TimedOut,
+    /// The token was revoked with `terminate`.
+    Terminated,
+    Panicked,
+}
+
+impl Unfinished {
+    pub(crate) fn new(
+        plane: Arc<Plane>,
+        record: Box<Record>,
+        started: Instant,
+        reserved: bool,
+    ) -> Self {
+        plane.active.fetch_add(1, Ordering::Relaxed);
+        Self {
+            plane,
+            record: Some(record),
+            started,
+            client_wait: Duration::ZERO,
+            forwarded: None,
+            cache_write_1h_tokens: 0,
+            reserved,
+            grant: None,
+            upload: None,
+        }
+    }
+
+    pub fn record(&self) -> &Record {
+        self.record.as_ref().expect("the record leaves only with the guard")
+    }
+
+    pub(crate) fn record_mut(&mut self) -> &mut Record {
+        self.record.as_mut().expect("the record leaves only with the guard")
+    }
+
+    /// Notes that the request is handed to the provider now.
+    pub(crate) fn forwarding(&mut self) -> Instant {
+        let now = Instant::now();
+        self.forwarded.get_or_insert(now);
+        self.record_mut().attempts += 1;
+        now
+    }
+
+    pub(crate) fn forwarded_at(&self) -> Option<Instant> {
+        self.forwarded
+    }
+
+    /// Our own time until now: all of it, less what clients and providers took.
+    pub(crate) fn overhead(&self, upstream_took: Duration) -> Duration {
+        self.started.elapsed().saturating_sub(upstream_took).saturating_sub(self.client_wait)
+    }
+
+    /// Ends with an error of ours. Resolves when the record is as durable as an
+    /// answer must wait for.
+    pub(crate) fn refused(
+        mut self,
+        code: ErrorCode,
+        message: &str,
+    ) -> Option<oneshot::Receiver<()>> {
+        let overhead = self.overhead(self.upstream_time());
+        let record = self.record_mut();
+        record.status_code = Some(code.status());
+        record.outcome = code.outcome();
+        record.error_code = Some(code.as_str().into());
+        record.error = Some(bounded(message, ERROR_BYTES_MAX).into());
+        record.overhead_us = Some(micros(overhead));
+        self.hand_over(None)
+    }
+
+    /// Ends with the answer of a provider, as far as it came.
+    pub(crate) fn answered(
+        mut self,
+        end: End,
+        facts: ResponseFacts,
+    ) -> Option<oneshot::Receiver<()>> {
+        let stopping = self.plane.stopping.load(Ordering::Relaxed);
+        let upstream_us = self.forwarded.map(|at| micros(at.elapsed()));
+        self.cache_write_1h_tokens = facts.cache_write_1h_tokens.unwrap_or(0);
+        let error = facts.error.as_deref().map(|text| self.redact(text));
+        let record = self.record_mut();
+        record.upstream_us = upstream_us;
+        record.response_model = facts.response_model;
+        record.finish_reason = facts.finish_reason;
+        record.events = facts.events;
+        record.error_code = facts.error_code;
+        record.error = error;
+        if let Some(usage) = facts.usage {
+            record.usage = usage.with_total();
+            record.usage_source = UsageSource::Provider;
+        }
+        let status = record.upstream_status_code.unwrap_or(0);
+        record.outcome = match (end, status) {
+            _ if facts.failed_midstream => Outcome::UpstreamError,
+            (End::Complete, 500..) => Outcome::UpstreamError,
+            (End::Complete, 400..) => Outcome::ClientError,
+            (End::Complete, _) => Outcome::Ok,
+            (End::Dropped, _) if stopping => Outcome::Interrupted,
+            (End::Dropped, _) => Outcome::ClientClosed,
+            (End::UpstreamBroken, _) => Outcome::UpstreamError,
+            (End::TimedOut, _) => Outcome::Timeout,
+            (End::Terminated, _) => Outcome::Denied,
+            (End::Panicked, _) => Outcome::ProxyError,
+        };
+        let whole_answer = end == End::Complete && status < 400;
+        record.partial =
+            end != End::Complete || facts.failed_midstream || (whole_answer && facts.unterminated);
+        let ours = match end {
+            End::UpstreamBroken => Some((
+                ErrorCode::UpstreamProtocolError,
+                "the provider's answer broke off before its end",
+            )),
+            End::TimedOut => {
+                Some((ErrorCode::UpstreamTimeout, "the provider's answer fell silent"))
+            }
+            End::Terminated => Some((ErrorCode::TokenInactive, "the token was revoked")),
+            End::Panicked => Some((ErrorCode::InternalError, "an error of the proxy's own")),
+            End::Dropped if stopping => None,
+            End::Complete | End::Dropped => None,
+        };
+        if let Some((code, message)) = ours
+            && record.error_code.is_none()
+        {
+            record.error_code = Some(code.as_str().into());
+            record.error = Some(message.into());
+        }
+        self.hand_over(facts.text)
+    }
+
+    /// Takes the exact provider key and anything credential-shaped out of a text
+    /// that the provider wrote.
+    pub(crate) fn redact(&self, text: &str) -> Box<str> {
+        let keys = self.grant.iter().flat_map(|grant| grant.keys.values());
+        let secrets: Vec<&str> = keys.map(|key| key.secret.expose()).collect();
+        bounded(&redact::redacted(text, &secrets), ERROR_BYTES_MAX).into()
+    }
+
+    fn upstream_time(&self) -> Duration {
+        self.forwarded.map(|at| at.elapsed()).unwrap_or_default()
+    }
+
+    fn hand_over(&mut self, answer_text: Option<Collector>) -> Option<oneshot::Receiver<()>> {
+        let mut record = self.record.take()?;
+        let plane = &self.plane;
+        record.duration_us = micros(self.started.elapsed());
+        let mut request_text = None;
+        if let Some(upload) = &self.upload {
+            let seen = upload.facts();
+            record.request_bytes = seen.bytes;
+            if let Some(facts) = seen.facts {
+                record.model = record.model.take().or(facts.model);
+                record.end_user = record.end_user.take().or(facts.end_user);
+                request_text = facts.text;
+            }
+        }
+        let texts = Texts::of(request_text, answer_text);
+        plane.price(&mut record, self.cache_write_1h_tokens);
+        let wait = plane.parts.outbox.holds_answers();
+        let (stored, receiver) = if wait {
+            let (sender, receiver) = oneshot::channel();
+            (Some(sender), Some(receiver))
+        } else {
+            (None, None)
+        };
+        plane.deliver(record, self.reserved, texts, stored);
+        receiver
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(record) = &mut self.record {
+            // Nobody ended it: the client left, we were stopped, or it panicked.
+            if std::thread::panicking() {
+                record.outcome = Outcome::ProxyError;
+                record.status_code = Some(ErrorCode::InternalError.status());
+                record.error_code = Some(ErrorCode::InternalError.as_str().into());
+            } else if self.plane.stopping.load(Ordering::Relaxed) {
+                record.outcome = Outcome::Interrupted;
+                record.error = Some("the proxy was stopped before this request ended".into());
+            } else {
+                record.outcome = Outcome::ClientClosed;
+            }
+            record.partial = true;
+            let upstream_us = self.forwarded.map(|at| micros(at.elapsed()));
+            record.upstream_us = upstream_us;
+            drop(self.hand_over(None));
+        }
+        self.plane.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Plane {
+    /// Prices what is known of the usage.
+    fn price(&self, record: &mut Record, cache_write_1h_tokens: u64) {
+        let prices = &self.parts.prices;
+        record.cost = prices.cost(&Priced {
+            usage: record.usage,
+            cache_write_1h_tokens,
+            model: record.model.as_deref(),
+            response_model: record.response_model.as_deref(),
+            provider: record.provider.as_deref().unwrap_or(""),
+        });
+        record.price_table = record.cost.map(|_| Arc::clone(prices.version()));
+    }
+
+    /// Hands a finished record over, by whichever way it must go.
+    fn deliver(
+        self: &Arc<Self>,
+        record: Box<Record>,
+        reserved: bool,
+        texts: Option<Texts>,
+        stored: Option<oneshot::Sender<()>>,
+    ) {
+        let outbox = &self.parts.outbox;
+        let unauthenticated = record.token_id.is_none() && record.error_code.is_some();
+        if unauthenticated || !reserved {
+            let now = self.parts.clock.now();
+            match self.coalescer.take(record, reserved, now) {
+                Coalescing::Write(record) => outbox.finish(record, stored),
+                Coalescing::Folded => {}
+            }
+            return;
+        }
+        match texts.filter(|_| Estimator::wants(&record)) {
+            Some(texts) => {
+                let plane = Arc::clone(self);
+                self.parts.estimator.submit(record, texts, move |mut record| {
+                    plane.price(&mut record, 0);
+                    plane.parts.outbox.finish(record, stored);
+                });
+            }
+            None => outbox.finish(record, stored),
+        }
+    }
+}
+
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,244 @@
+//! One request through all stages. The stages are typed: none can be skipped.
+
+use std::{
+    future::Future,
+    net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use domain::{failure::ErrorCode, provider::ProviderKind};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    request, response,
+};
+use hyper::body::Incoming;
+
+use crate::{
+    admit::{self, admit},
+    answer::Answer,
+    authenticate::authenticate,
+    cors,
+    finish::{Unfinished, micros},
+    hop::{self, REQUEST_ID, X_REQUEST_ID, X_UPSTREAM_REQUEST_ID},
+    mask::{self, Masker},
+    observe::{ResponseFacts, ResponseObserver},
+    path::{self, Mount},
+    plane::Plane,
+    receive::{Received, receive},
+    relay::{Patience, Relay, Source},
+    rescue::{self, Refusal},
+    scope::{RequestScope, Scoped},
+    upstream::{Answered, Pools, forward},
+};
+
+/// Bound on the provider's own request id in header and record.
+const UPSTREAM_ID_BYTES_MAX: usize = 128;
+
+/// Answers a request under a provider's mount, or gives it back: its path is
+/// not the data plane's.
+pub async fn serve(
+    plane: &Arc<Plane>,
+    pools: &Pools,
+    request: Request<Incoming>,
+    peer: IpAddr,
+) -> Result<Response<Answer>, Request<Incoming>> {
+    let started = Instant::now();
+    let providers = Arc::clone(&plane.parts.providers);
+    if path::mount(&providers, request.uri().path()).is_none() {
+        return Err(request);
+    }
+    let (head, body) = request.into_parts();
+    let path = head.uri.path_and_query().cloned();
+    let path = path.as_ref().map_or("/", |path| path.path());
+    let mount = path::mount(&providers, path).expect("the same path was mounted a moment ago");
+    let received = receive(plane, &head, &mount, peer, started);
+    let scope = Arc::clone(&received.scope);
+    let origin = admit::origin(&head);
+    let kind = mount.provider.kind;
+    let permitted = cors::check_origin(mount.provider, &head.headers).is_ok();
+    let stages = run(plane, pools, received, head, body, &mount);
+    let mut response = match Scoped::new(Arc::clone(&scope), Guarded { inner: stages }).await {
+        Ok(response) => response,
+        // The guard was dropped while unwinding: the record is written.
+        Err(Panicked) => {
+            let refusal = Refusal::new(ErrorCode::InternalError, "an error of the proxy's own");
+            rescue::response(&refusal, kind, scope.ids())
+        }
+    };
+    if let Some(origin) = origin {
+        cors::allow(response.headers_mut(), &origin, permitted);
+    }
+    Ok(response)
+}
+
+async fn run(
+    plane: &Arc<Plane>,
+    pools: &Pools,
+    received: Received,
+    head: request::Parts,
+    body: Incoming,
+    mount: &Mount<'_>,
+) -> Response<Answer> {
+    let Received { mut exchange, scope, verdict } = received;
+    let kind = mount.provider.kind;
+    if verdict.is_ok() && cors::is_preflight(&head) {
+        return preflight(exchange, &scope, &head, mount).await;
+    }
+    let answered = match verdict {
+        Ok(()) => stages(plane, pools, head, body, mount, &mut exchange, &scope).await,
+        Err(refusal) => Err(refusal),
+    };
+    match answered {
+        Ok(answered) => relay(exchange, scope, answered, mount).await,
+        Err(refusal) => refuse(exchange, &scope, kind, refusal).await,
+    }
+}
+
+async fn stages(
+    plane: &Arc<Plane>,
+    pools: &Pools,
+    head: request::Parts,
+    body: Incoming,
+    mount: &Mount<'_>,
+    exchange: &mut Unfinished,
+    scope: &RequestScope,
+) -> Result<Answered, Refusal> {
+    let authenticated = authenticate(plane, &head.headers, exchange, scope).await?;
+    let admitted = admit(plane, authenticated, &head, body, mount, exchange).await?;
+    forward(plane, pools, admitted, head, mount, exchange, scope).await
+}
+
+async fn refuse(
+    exchange: Unfinished,
+    scope: &RequestScope,
+    kind: ProviderKind,
+    refusal: Refusal,
+) -> Response<Answer> {
+    let mut response = rescue::response(&refusal, kind, scope.ids());
+    let overhead = micros(exchange.overhead(Duration::ZERO));
+    if let Some(stored) = exchange.refused(refusal.code, &refusal.message) {
+        // The journal tells its failure to the next request; this one was
+        // refused anyway.
+        drop(stored.await);
+    }
+    rescue::set_overhead(response.headers_mut(), overhead);
+    response
+}
+
+async fn preflight(
+    mut exchange: Unfinished,
+    scope: &RequestScope,
+    head: &request::Parts,
+    mount: &Mount<'_>,
+) -> Response<Answer> {
+    let kind = mount.provider.kind;
+    if let Err(refusal) = cors::check_origin(mount.provider, &head.headers) {
+        return refuse(exchange, scope, kind, refusal).await;
+    }
+    let mut response = cors::preflight(mount.provider, head);
+    rescue::set_context(response.headers_mut(), kind, scope.ids());
+    exchange.record_mut().status_code = Some(StatusCode::NO_CONTENT.as_u16());
+    if let Some(stored) = exchange.answered(crate::finish::End::Complete, ResponseFacts::default())
+    {
+        drop(stored.await);
+    }
+    response
+}
+
+/// Turns the provider's head into ours and begins to pass the body on.
+async fn relay(
+    mut exchange: Unfinished,
+    scope: Arc<RequestScope>,
+    answered: Answered,
+    mount: &Mount<'_>,
+) -> Response<Answer> {
+    let Answered { response, took, deadline, grant } = answered;
+    let provider = mount.provider;
+    let (mut head, body) = response.into_parts();
+    let overhead = micros(exchange.overhead(took));
+    note_head(&mut exchange, &head, overhead);
+    let status = head.status.as_u16();
+    let headers = &mut head.headers;
+    hop::clean_response(headers);
+    let idle = provider.timeouts.stream_idle;
+    let mut source = Source::Stream(body);
+    let mut masker = None;
+    if let Some(key) = grant.keys.get(&provider.name).filter(|_| status >= 400) {
+        mask::mask_headers(headers, &key.secret);
+        if headers.contains_key(CONTENT_ENCODING) {
+            source = match mask::whole(source, headers, &key.secret, idle).await {
+                Ok(source) => source,
+                Err(refusal) => return refuse(exchange, &scope, provider.kind, refusal).await,
+            };
+        } else {
+            masker = Some(Masker::new(key.secret.clone()));
+        }
+    }
+    let operation = exchange.record().operation;
+    let mut observer = ResponseObserver::new(provider.kind, operation, status, headers);
+    if exchange.upload.as_ref().is_some_and(|upload| upload.may_lack_usage()) {
+        observer = observer.collecting(exchange.plane.parts.estimator.budget());
+    }
+    let upstream_id = upstream_request_id(headers).cloned();
+    rescue::set_context(headers, provider.kind, scope.ids());
+    rescue::set_overhead(headers, overhead);
+    if let Some(id) = upstream_id {
+        headers.insert(X_UPSTREAM_REQUEST_ID, id);
+    }
+    let patience = Patience { idle, deadline };
+    let relay = Relay::new(source, exchange, observer, masker, patience, scope);
+    head.extensions.clear();
+    Response::from_parts(head, Answer::Relay(Box::new(relay)))
+}
+
+/// What the provider's head says for the record.
+fn note_head(exchange: &mut Unfinished, head: &response::Parts, overhead_us: u64) {
+    let upstream_id = upstream_request_id(&head.headers).and_then(|id| id.to_str().ok());
+    let upstream_id = upstream_id.map(|id| exchange.redact(id));
+    let is_stream = head.headers.get(CONTENT_TYPE).is_some_and(is_event_stream);
+    let record = exchange.record_mut();
+    record.status_code = Some(head.status.as_u16());
+    record.upstream_status_code = record.status_code;
+    record.upstream_request_id = upstream_id;
+    record.overhead_us = Some(overhead_us);
+    record.stream_response = is_stream;
+}
+
+fn upstream_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let id = [X_REQUEST_ID, REQUEST_ID].iter().find_map(|name| headers.get(name))?;
+    (id.len() <= UPSTREAM_ID_BYTES_MAX).then_some(id)
+}
+
+fn is_event_stream(content_type: &HeaderValue) -> bool {
+    let essence = content_type.as_bytes().split(|b| *b == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
+/// A future that panicked while it was polled.
+struct Panicked;
+
+pin_project_lite::pin_project! {
+    /// Turns a panic of the inner future into an error, so that the connection
+    /// and its other requests live on.
+    struct Guarded<F> {
+        #[pin]
+        inner: F,
+    }
+}
+
+impl<F: Future> Future for Guarded<F> {
+    type Output = Result<F::Output, Panicked>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let inner = self.project().inner;
+        match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A request's body on its way up: counted, bounded, watched, never copied.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+
+use crate::observe::{RequestFacts, RequestObserver};
+
+/// What is known of an upload, shared between the task that sends it and the
+/// guard of the request.
+#[derive(Debug)]
+pub struct Upload(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    observer: Option<RequestObserver>,
+    bytes: u64,
+    last_frame: Instant,
+    ended: bool,
+    failure: Option<UploadFailure>,
+}
+
+/// Why an upload ended before its end; always the client's doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum UploadFailure {
+    #[error("the request body is larger than allowed")]
+    TooLarge,
+    #[error("the request body is malformed or broke off")]
+    Broken,
+}
+
+/// What an upload says when the record is finished.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub bytes: u64,
+    pub facts: Option<RequestFacts>,
+}
+
+impl Upload {
+    pub fn new(observer: Option<RequestObserver>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State {
+            observer,
+            bytes: 0,
+            last_frame: Instant::now(),
+            ended: false,
+            failure: None,
+        })))
+    }
+
+    /// Ends the watching and takes its result.
+    pub fn facts(&self) -> Seen {
+        let mut state = self.0.lock();
+        let facts = state.observer.take().map(RequestObserver::finish);
+        Seen { bytes: state.bytes, facts }
+    }
+
+    /// Whether the answer may come without usage, as far as the body was seen.
+    pub fn may_lack_usage(&self) -> bool {
+        self.0.lock().observer.as_mut().is_some_and(RequestObserver::may_lack_usage)
+    }
+
+    pub fn failure(&self) -> Option<UploadFailure> {
+        self.0.lock().failure
+    }
+
+    /// Since when the client owes us the rest of its body; `None` once it is
+    /// complete.
+    pub fn waiting_since(&self) -> Option<Instant> {
+        let state = self.0.lock();
+        (!state.ended).then_some(state.last_frame)
+    }
+
+    /// When the last byte was taken from the client.
+    pub fn last_frame(&self) -> Instant {
+        self.0.lock().last_frame
+    }
+
+    /// Watches a body that was collected before forwarding.
+    pub fn whole(&self, body: &Bytes) {
+        let mut state = self.0.lock();
+        state.bytes = body.len() as u64;
+        state.ended = true;
+        if let Some(observer) = &mut state.observer {
+            observer.data(body);
+        }
+    }
+
+    fn data(&self, bytes: &Bytes, bytes_max: u64) -> Result<(), UploadFailure> {
+        let mut state = self.0.lock();
+        state.bytes += bytes.len() as u64;
+        state.last_frame = Instant::now();
+        if state.bytes > bytes_max {
+            state.failure = Some(UploadFailure::TooLarge);
+            return Err(UploadFailure::TooLarge);
+        }
+        if let Some(observer) = &mut state.observer {
+            observer.data(bytes);
+        }
+        Ok(())
+    }
+
+    fn ended(&self) {
+        let mut state = self.0.lock();
+        state.ended = true;
+        state.last_frame = Instant::now();
+    }
+
+    fn broken(&self) -> UploadFailure {
+        self.0.lock().failure = Some(UploadFailure::Broken);
+        UploadFailure::Broken
+    }
+}
+
+/// The body that the provider is sent.
+#[derive(Debug)]
+pub enum UpBody {
+    Empty,
+    Whole(Option<Bytes>),
+    Stream { body: Incoming, upload: Arc<Upload>, bytes_max: u64 },
+}
+
+impl UpBody {
+    /// Another copy to send, where that is possible without having read the
+    /// client's stream.
+    pub fn replay(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Whole(body) => Some(Self::Whole(body.clone())),
+            Self::Stream { .. } => None,
+        }
+    }
+}
+
+impl Body for UpBody {
+    type Data = Bytes;
+    type Error = UploadFailure;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadFailure>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Self::Stream { body, upload, bytes_max } => {
+                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                Poll::Ready(match frame {
+                    None => {
+                        upload.ended();
+                        None
+                    }
+                    Some(Err(_)) => Some(Err(upload.broken())),
+                    Some(Ok(frame)) => match frame.data_ref() {
+                        Some(data) => {
+                            let seen = upload.data(data, *bytes_max);
+                            if body.is_end_stream() {
+                                upload.ended();
+                            }
+                            Some(seen.map(|()| frame))
+                        }
+                        None => Some(Ok(frame)),
+                    },
+                })
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Whole(body) => body.is_none(),
+            Self::Stream { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Stream { body, .. } => body.size_hint(),
+        }
+    }
+}

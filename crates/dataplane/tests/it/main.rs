@@ -1,0 +1,8 @@
+//! The data plane over real sockets, with a directory and an outbox in memory.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod faults;
+mod harness;
+mod relaying;
+mod rules;

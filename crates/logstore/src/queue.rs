@@ -1,0 +1,362 @@
+//! The way into the journal: room, the queue, and the books.
+//!
+//! Everything here stands under one mutex that is held for a few dozen
+//! nanoseconds: reserving, handing over and reading the books. The writer swaps
+//! the queue out as a whole, so no allocation, serialisation or system call
+//! happens under the lock, and a caller makes a system call only to wake a
+//! sleeping writer.
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use domain::record::{Opening, Record};
+use parking_lot::{Condvar, Mutex};
+
+/// Room that one request takes from reservation until its record is stored: its
+/// opening and record in memory, texts at their usual size. The default queue
+/// of 64 MiB so holds as many requests as `MAX_CONCURRENT_REQUESTS`.
+pub const RESERVATION_BYTES: u64 = 4096;
+/// Traces beyond this many queued bytes are dropped and counted.
+pub const TRACE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// What a queued line costs beside its text.
+const LINE_OVERHEAD_BYTES: u64 = 64;
+/// The writer takes as many items in a batch; more of them end its linger.
+pub(crate) const BATCH_ITEMS: usize = 1000;
+/// A larger empty queue is given back to the allocator.
+const KEPT_ITEMS: usize = 256;
+
+/// Told true when a line is as durable as configured, false when it is lost.
+pub type Stored = Box<dyn FnOnce(bool) + Send>;
+
+/// What a line handed over as bytes is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stream {
+    /// May be dropped when room is short; drops are counted.
+    Trace,
+    /// Refused when there is no room at all.
+    Entry,
+}
+
+/// Why there is no room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NoRoom {
+    #[error("the journal's queue is full")]
+    Full,
+    #[error("the journal cannot be written")]
+    Failed,
+}
+
+/// Why the journal takes no new requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    DiskFull,
+    WriteFailed,
+    SyncFailed,
+    /// Closed, or its thread is gone.
+    Stopped,
+}
+
+impl Failure {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk_full",
+            Self::WriteFailed => "write_failed",
+            Self::SyncFailed => "sync_failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Records lost, by reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lost {
+    pub disk_full: u64,
+    pub write_failed: u64,
+    pub sync_failed: u64,
+}
+
+/// The books, read under one lock: `accepted = stored + coalesced + lost + in
+/// flight` in every reading. Figures count from the start of the process.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Accounts {
+    pub accepted: u64,
+    /// Covered by an appended commit line.
+    pub stored: u64,
+    pub coalesced: u64,
+    pub lost: Lost,
+    /// Reserved and not yet any of the others.
+    pub in_flight: u64,
+    /// Of the stored, known to survive a loss of power.
+    pub synced: u64,
+    /// Records written for openings that the last process left behind.
+    pub interrupted: u64,
+    pub traces_dropped: u64,
+    pub entries_refused: u64,
+    pub queue_items: u64,
+    pub queue_bytes: u64,
+    pub failed: Option<Failure>,
+    /// The last committed line.
+    pub seq: u64,
+    /// Appended since the start, commit lines included.
+    pub journal_bytes: u64,
+    pub batches: u64,
+    pub syncs: u64,
+    pub sync_seconds: f64,
+    pub file_reopens: u64,
+}
+
+impl Accounts {
+    pub fn balance(&self) -> bool {
+        self.accepted == self.stored + self.coalesced + self.lost.total() + self.in_flight
+    }
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an opening is moved once into a buffer that is reused; a box would cost more"
+)]
+pub(crate) enum Item {
+    Open(Opening),
+    Record(Box<Record>, Option<Stored>),
+    Line(Stream, Vec<u8>, Option<Stored>),
+}
+
+/// What the writer is doing, so that callers wake it only when it sleeps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    Busy,
+    /// Sleeps until there is anything.
+    Idle,
+    /// Lets a batch grow until a deadline.
+    Lingering,
+}
+
+struct State {
+    items: Vec<Item>,
+    writer: Writer,
+    closing: bool,
+    trace_bytes: u64,
+    accounts: Accounts,
+}
+
+/// What intake, writer and readers of the books share.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+    queue_bytes_max: u64,
+    /// The last committed line, for followers in this process.
+    progress: Mutex<u64>,
+    progressed: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn new(queue_bytes_max: u64, seq: u64) -> Arc<Self> {
+        let accounts = Accounts { seq, ..Accounts::default() };
+        Arc::new(Self {
+            state: Mutex::new(State {
+                items: Vec::new(),
+                writer: Writer::Busy,
+                closing: false,
+                trace_bytes: 0,
+                accounts,
+            }),
+            wake: Condvar::new(),
+            queue_bytes_max,
+            progress: Mutex::new(seq),
+            progressed: Condvar::new(),
+        })
+    }
+
+    pub(crate) fn accounts(&self) -> Accounts {
+        let state = self.state.lock();
+        Accounts { queue_items: state.items.len() as u64, ..state.accounts }
+    }
+
+    /// Changes the books in one step, seen whole by every reader.
+    pub(crate) fn settle(&self, change: impl FnOnce(&mut Accounts)) -> Accounts {
+        let mut state = self.state.lock();
+        change(&mut state.accounts);
+        debug_assert!(state.accounts.balance(), "{:?}", state.accounts);
+        state.accounts
+    }
+
+    /// Gives back the room of written or dropped trace lines.
+    pub(crate) fn release_traces(&self, bytes: u64) {
+        self.state.lock().trace_bytes -= bytes;
+    }
+
+    pub(crate) fn close(&self) {
+        self.state.lock().closing = true;
+        self.wake.notify_one();
+    }
+
+    /// Waits until there is something to write, `idle` has passed or the
+    /// journal closes; lets the batch grow for `linger`; swaps it out. True
+    /// once the journal closes.
+    pub(crate) fn take(&self, out: &mut Vec<Item>, idle: Duration, linger: Duration) -> bool {
+        debug_assert!(out.is_empty());
+        let mut state = self.state.lock();
+        if state.items.is_empty() && !state.closing {
+            for items in [&mut *out, &mut state.items] {
+                if items.capacity() > KEPT_ITEMS {
+                    *items = Vec::new();
+                }
+            }
+            state.writer = Writer::Idle;
+            self.wake.wait_for(&mut state, idle);
+        }
+        let growing = !state.items.is_empty() && !state.closing && !linger.is_zero();
+        if growing {
+            let deadline = Instant::now() + linger;
+            while state.items.len() < BATCH_ITEMS && !state.closing {
+                state.writer = Writer::Lingering;
+                if self.wake.wait_until(&mut state, deadline).timed_out() {
+                    break;
+                }
+            }
+        }
+        state.writer = Writer::Busy;
+        mem::swap(&mut state.items, out);
+        state.closing
+    }
+
+    /// Tells followers how far the journal is committed.
+    pub(crate) fn publish(&self, seq: u64) {
+        *self.progress.lock() = seq;
+        self.progressed.notify_all();
+    }
+
+    pub(crate) fn committed(&self) -> u64 {
+        *self.progress.lock()
+    }
+
+    /// Waits until more than `seq` is committed, at most `timeout`.
+    pub(crate) fn wait_beyond(&self, seq: u64, timeout: Duration) {
+        let mut progress = self.progress.lock();
+        if *progress <= seq {
+            self.progressed.wait_for(&mut progress, timeout);
+        }
+    }
+
+    fn push(&self, item: Item, account: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        account(&mut state);
+        self.push_locked(state, item);
+    }
+
+    fn push_locked(&self, mut state: parking_lot::MutexGuard<'_, State>, item: Item) {
+        state.items.push(item);
+        let sleeps = match state.writer {
+            Writer::Busy => false,
+            Writer::Idle => true,
+            Writer::Lingering => state.items.len() == BATCH_ITEMS,
+        };
+        if sleeps {
+            state.writer = Writer::Busy;
+        }
+        drop(state);
+        if sleeps {
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// The caller's side of the journal; clones share it.
+#[derive(Clone)]
+pub struct Intake(pub(crate) Arc<Shared>);
+
+impl fmt::Debug for Intake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Intake")
+    }
+}
+
+impl Intake {
+    /// Takes room for one opening and one record. Every success must be
+    /// followed by exactly one [`Intake::finish`] or
+    /// [`Intake::release_coalesced`].
+    pub fn reserve(&self) -> Result<(), NoRoom> {
+        let mut state = self.0.state.lock();
+        if state.accounts.failed.is_some() || state.closing {
+            return Err(NoRoom::Failed);
+        }
+        if state.accounts.queue_bytes + RESERVATION_BYTES > self.0.queue_bytes_max {
+            return Err(NoRoom::Full);
+        }
+        state.accounts.queue_bytes += RESERVATION_BYTES;
+        state.accounts.accepted += 1;
+        state.accounts.in_flight += 1;
+        Ok(())
+    }
+
+    /// Queues the opening line of a request that is about to be forwarded.
+    pub fn open(&self, opening: Opening) {
+        self.0.push(Item::Open(opening), |_| ());
+    }
+
+    /// Queues the record of a reserved request. Never waits, never fails:
+    /// `stored` is told how it ended.
+    pub fn finish(&self, record: Box<Record>, stored: Option<Stored>) {
+        self.0.push(Item::Record(record, stored), |_| ());
+    }
+
+    /// Gives a reservation back: the request is counted in an aggregate.
+    pub fn release_coalesced(&self) {
+        let mut state = self.0.state.lock();
+        state.accounts.coalesced += 1;
+        state.accounts.in_flight -= 1;
+        state.accounts.queue_bytes -= RESERVATION_BYTES;
+    }
+
+    /// Queues a line: one JSON object without newlines, its first key not one
+    /// of the journal's own.
+    pub fn line(&self, stream: Stream, line: Vec<u8>) -> Result<(), NoRoom> {
+        self.line_then(stream, line, None)
+    }
+
+    /// As [`Intake::line`], and tells `stored` how it ended. It is dropped
+    /// untold when this returns an error.
+    pub fn line_then(
+        &self,
+        stream: Stream,
+        line: Vec<u8>,
+        stored: Option<Stored>,
+    ) -> Result<(), NoRoom> {
+        debug_assert!(line.starts_with(b"{") && !line.starts_with(crate::format::INTERNAL_PREFIX));
+        let cost = line_cost(&line);
+        let mut state = self.0.state.lock();
+        let refused = match (stream, state.accounts.failed) {
+            (_, Some(_)) => Some(NoRoom::Failed),
+            (Stream::Trace, None) if state.trace_bytes + cost > TRACE_BYTES_MAX => {
+                Some(NoRoom::Full)
+            }
+            _ if state.accounts.queue_bytes + cost > self.0.queue_bytes_max => Some(NoRoom::Full),
+            _ => None,
+        };
+        if let Some(reason) = refused {
+            match stream {
+                Stream::Trace => state.accounts.traces_dropped += 1,
+                Stream::Entry => state.accounts.entries_refused += 1,
+            }
+            return Err(reason);
+        }
+        state.accounts.queue_bytes += cost;
+        if stream == Stream::Trace {
+            state.trace_bytes += cost;
+        }
+        self.0.push_locked(state, Item::Line(stream, line, stored));
+        Ok(())
+    }
+
+    /// The books, consistent in themselves.
+    pub fn accounts(&self) -> Accounts {
+        self.0.accounts()
+    }
+}
+
+pub(crate) fn line_cost(line: &[u8]) -> u64 {
+    line.len() as u64 + LINE_OVERHEAD_BYTES
+}

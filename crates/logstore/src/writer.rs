@@ -1,0 +1,704 @@
+//! The one thread that writes the journal: takes what was handed over,
+//! serialises, appends a batch with one write, syncs, tells whoever waits.
+//!
+//! When the disk fails: a batch that cannot be appended is cut off again and
+//! tried once more (behind a released reserve file when the disk is full, in a
+//! new file otherwise); if that fails too, its records are counted as lost,
+//! their waiters told, and no new request is accepted until a later attempt
+//! succeeds. A file whose sync failed is never trusted or synced again.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use domain::{
+    ids::RecordId,
+    record::{Envelope, Opening, Record},
+    time::Clock,
+};
+
+use crate::{
+    format::{self, Commit, Reason},
+    fs::{Fs, JournalFile, copy_range},
+    journal::{CommitObserver, JournalConfig, Sync},
+    queue::{Accounts, BATCH_ITEMS, Failure, Item, RESERVATION_BYTES, Shared, Stored, Stream},
+    recover::{Recovered, move_aside},
+    scan::Scanner,
+};
+
+/// Serialised bytes after which a batch is closed.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// Buffers above this are given back when the writer has nothing to do.
+const KEPT_BYTES: usize = 256 * 1024;
+
+/// Record ids are random already: their bits need no more hashing.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0u8; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = (self.0 ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+        self.0 ^= self.0 >> 32;
+    }
+}
+
+type Openings = HashMap<RecordId, Opening, BuildHasherDefault<IdHasher>>;
+
+/// The file that is being written.
+struct Current {
+    file: Arc<dyn JournalFile>,
+    path: PathBuf,
+    first_seq: u64,
+    /// End of the last batch.
+    end: u64,
+    synced_end: u64,
+    synced_seq: u64,
+    /// Nothing stands behind `end`: a failed append was cut off.
+    cut: bool,
+}
+
+/// Lines of one batch, serialised, and who belongs to them.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    lines: u64,
+    records: Vec<Box<Record>>,
+    waiters: Vec<Stored>,
+    trace_bytes: u64,
+    queue_bytes: u64,
+    traces: u64,
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    fs: Arc<dyn Fs>,
+    clock: Arc<dyn Clock>,
+    config: JournalConfig,
+    envelope: Envelope,
+    observer: Box<dyn CommitObserver>,
+    current: Option<Current>,
+    boot: u64,
+    /// The last committed line.
+    seq: u64,
+    /// Appended openings without an end.
+    open: Openings,
+    /// Openings of the batch at hand without an end in it.
+    fresh: Openings,
+    batch: Batch,
+    /// Openings whose end is in the batch at hand. They count as open until it
+    /// is appended; if it is lost, the next start records them as interrupted.
+    ending: Vec<RecordId>,
+    /// Waiters whose lines are appended and must be synced first.
+    unsynced_waiters: Vec<Stored>,
+    unsynced_since: Option<Instant>,
+    /// Of `stored`, those appended since the last good sync.
+    unsynced_records: u64,
+    noted: Accounts,
+    noted_at: Instant,
+    checked_at: Instant,
+}
+
+/// Marks the journal as stopped however its thread ends, a panic included.
+struct StopGuard(Arc<Shared>);
+
+impl Drop for StopGuard {
+    fn drop(&mut self) {
+        self.0.settle(|accounts| accounts.failed = Some(Failure::Stopped));
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        fs: Arc<dyn Fs>,
+        clock: Arc<dyn Clock>,
+        config: JournalConfig,
+        envelope: Envelope,
+        observer: Box<dyn CommitObserver>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            shared,
+            fs,
+            clock,
+            config,
+            envelope,
+            observer,
+            current: None,
+            boot: 0,
+            seq: 0,
+            open: Openings::default(),
+            fresh: Openings::default(),
+            batch: Batch::default(),
+            ending: Vec::new(),
+            unsynced_waiters: Vec::new(),
+            unsynced_since: None,
+            unsynced_records: 0,
+            noted: Accounts::default(),
+            noted_at: now,
+            checked_at: now,
+        }
+    }
+
+    /// Begins this boot's first file: header and interrupted records as one
+    /// batch, synced.
+    pub(crate) fn begin(&mut self, recovered: Recovered) -> io::Result<()> {
+        self.seq = recovered.seq;
+        self.boot = recovered.boot + 1;
+        let now = self.clock.now();
+        let mut lines = Vec::new();
+        let mut openings: Vec<Opening> = recovered.open.into_values().collect();
+        openings.sort_by_key(|opening| opening.record_id);
+        let interrupted = openings.len() as u64;
+        for opening in openings {
+            Record::interrupted(opening, now).write_json(&self.envelope, &mut lines);
+            lines.push(b'\n');
+        }
+        self.begin_file(Reason::Start, self.seq + 1, &lines, interrupted)?;
+        self.shared.settle(|accounts| accounts.interrupted = interrupted);
+        if let Err(error) = self.take_reserve() {
+            tracing::warn!(%error, "could not set disk space aside for the journal");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn run(mut self) {
+        let _guard = StopGuard(Arc::clone(&self.shared));
+        let mut items = Vec::new();
+        loop {
+            // Group sync gathers a batch by itself: lingering would only add.
+            let linger = match self.config.sync {
+                Sync::Each => Duration::ZERO,
+                Sync::Interval(_) | Sync::Os => self.config.linger,
+            };
+            let closing = self.shared.take(&mut items, self.idle_time(), linger);
+            let done = closing && items.is_empty();
+            self.write_items(&mut items);
+            self.sync_if_due(done);
+            self.look_after(done);
+            if done {
+                break;
+            }
+            self.shrink_buffers();
+        }
+    }
+
+    /// How long there is nothing to do without new items.
+    fn idle_time(&self) -> Duration {
+        let now = Instant::now();
+        let mut due = self.checked_at + self.config.check_interval;
+        if let (Sync::Interval(interval), Some(since)) = (self.config.sync, self.unsynced_since) {
+            due = due.min(since + interval);
+        }
+        if self.shared.accounts().accepted != self.noted.accepted || self.books_changed() {
+            due = due.min(self.noted_at + self.config.counters_interval);
+        }
+        due.saturating_duration_since(now)
+    }
+
+    fn books_changed(&self) -> bool {
+        books(&self.shared.accounts()) != books(&self.noted)
+    }
+
+    fn write_items(&mut self, items: &mut Vec<Item>) {
+        let mut items = items.drain(..);
+        loop {
+            let mut taken = 0;
+            while taken < BATCH_ITEMS && self.batch.bytes.len() < BATCH_BYTES {
+                let Some(item) = items.next() else { break };
+                self.encode(item);
+                taken += 1;
+            }
+            self.encode_openings();
+            let books_due = self.noted_at.elapsed() >= self.config.counters_interval;
+            if books_due && (taken > 0 || self.books_changed()) {
+                self.encode_books();
+            }
+            if self.batch.lines > 0 {
+                self.commit_batch();
+            }
+            if items.len() == 0 {
+                break;
+            }
+        }
+    }
+
+    fn encode(&mut self, item: Item) {
+        let batch = &mut self.batch;
+        match item {
+            Item::Open(opening) => {
+                self.fresh.insert(opening.record_id, opening);
+            }
+            Item::Record(record, stored) => {
+                // An opening whose end is in the same batch needs no line.
+                let elided = self.fresh.remove(&record.record_id).is_some();
+                if !elided && self.open.contains_key(&record.record_id) {
+                    self.ending.push(record.record_id);
+                }
+                record.write_json(&self.envelope, &mut batch.bytes);
+                batch.bytes.push(b'\n');
+                batch.lines += 1;
+                batch.queue_bytes += RESERVATION_BYTES;
+                batch.records.push(record);
+                batch.waiters.extend(stored);
+            }
+            Item::Line(stream, line, stored) => {
+                let cost = crate::queue::line_cost(&line);
+                batch.queue_bytes += cost;
+                if stream == Stream::Trace {
+                    batch.trace_bytes += cost;
+                    batch.traces += 1;
+                }
+                push_line(&mut batch.bytes, &line);
+                batch.lines += 1;
+                batch.waiters.extend(stored);
+            }
+        }
+    }
+
+    fn encode_openings(&mut self) {
+        for (id, opening) in self.fresh.drain() {
+            format::write_opening(&mut self.batch.bytes, &opening);
+            self.batch.lines += 1;
+            self.open.insert(id, opening);
+        }
+    }
+
+    /// The books as they will stand when this batch is appended.
+    fn encode_books(&mut self) {
+        let mut accounts = self.shared.accounts();
+        let records = self.batch.records.len() as u64;
+        accounts.stored += records;
+        accounts.in_flight -= records;
+        format::write_counters(&mut self.batch.bytes, &accounts, self.clock.now());
+        self.batch.lines += 1;
+        self.noted = accounts;
+        self.noted_at = Instant::now();
+    }
+
+    fn commit_batch(&mut self) {
+        let outcome = self.append_batch();
+        let count = self.batch.records.len() as u64;
+        let traces = std::mem::take(&mut self.batch.traces);
+        let queue_bytes = std::mem::take(&mut self.batch.queue_bytes);
+        let trace_bytes = std::mem::take(&mut self.batch.trace_bytes);
+        let appended = self.batch.bytes.len() as u64;
+        if trace_bytes > 0 {
+            self.shared.release_traces(trace_bytes);
+        }
+        let seq = self.seq;
+        self.shared.settle(|accounts| {
+            accounts.queue_bytes -= queue_bytes;
+            accounts.in_flight -= count;
+            accounts.seq = seq;
+            match outcome {
+                Ok(()) => {
+                    accounts.stored += count;
+                    accounts.journal_bytes += appended;
+                    accounts.batches += 1;
+                }
+                Err(failure) => {
+                    accounts.traces_dropped += traces;
+                    match failure {
+                        Failure::DiskFull => accounts.lost.disk_full += count,
+                        Failure::SyncFailed => accounts.lost.sync_failed += count,
+                        _ => accounts.lost.write_failed += count,
+                    }
+                }
+            }
+        });
+        if outcome.is_ok() {
+            for id in self.ending.drain(..) {
+                self.open.remove(&id);
+            }
+            self.unsynced_records += count;
+            self.unsynced_since.get_or_insert_with(Instant::now);
+            if count > 0 {
+                self.observer.committed(&self.batch.records, seq);
+            }
+            self.shared.publish(seq);
+        }
+        self.finish_batch(outcome.is_ok());
+    }
+
+    fn finish_batch(&mut self, appended: bool) {
+        if appended && self.config.sync == Sync::Each {
+            self.unsynced_waiters.append(&mut self.batch.waiters);
+        } else {
+            self.batch.waiters.drain(..).for_each(|tell| tell(appended));
+        }
+        self.ending.clear();
+        self.batch.records.clear();
+        self.batch.bytes.clear();
+        self.batch.lines = 0;
+    }
+
+    /// Appends the batch, by all means there are.
+    fn append_batch(&mut self) -> Result<(), Failure> {
+        self.rotate_if_due();
+        let error = match self.append_once() {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if let Some(known) = self.shared.accounts().failed {
+            // Repairs are tried by the clock then, not by every batch.
+            return Err(known);
+        }
+        if is_full(&error) {
+            self.release_reserve();
+            self.fail(Failure::DiskFull, &error);
+            self.note_full_disk();
+            return self.append_once().map_err(|_| Failure::DiskFull);
+        }
+        tracing::error!(%error, "could not append to the journal: beginning a new file");
+        match self.reopen().and_then(|()| self.append_once()) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let failure =
+                    if is_full(&error) { Failure::DiskFull } else { Failure::WriteFailed };
+                self.fail(failure, &error);
+                Err(failure)
+            }
+        }
+    }
+
+    /// One write of the batch and its commit line; a failed one is cut off.
+    fn append_once(&mut self) -> io::Result<()> {
+        let Some(current) = self.current.as_mut().filter(|current| current.cut) else {
+            return Err(io::Error::other("no journal file can be appended to"));
+        };
+        let body = self.batch.bytes.len();
+        let crc = crc32c::crc32c(&self.batch.bytes);
+        let seq = self.seq + self.batch.lines;
+        Commit { lines: self.batch.lines, crc, seq }.write(&mut self.batch.bytes);
+        match current.file.append(&self.batch.bytes) {
+            Ok(()) => {
+                current.end += self.batch.bytes.len() as u64;
+                self.seq = seq;
+                Ok(())
+            }
+            Err(error) => {
+                self.batch.bytes.truncate(body);
+                current.cut = current.file.truncate(current.end).is_ok();
+                Err(error)
+            }
+        }
+    }
+
+    fn rotate_if_due(&mut self) {
+        let due = self.current.as_ref().is_some_and(|c| c.end >= self.config.file_bytes_max);
+        if !due {
+            return;
+        }
+        if self.config.sync != Sync::Os && !self.sync_now() {
+            return;
+        }
+        if let Err(error) = self.begin_file(Reason::Rotate, self.seq + 1, &[], 0) {
+            // The old file still takes lines; the next batch tries again.
+            tracing::warn!(%error, "could not begin the next journal file");
+        }
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        if self.unsynced_since.is_some() && self.config.sync != Sync::Os {
+            self.sync_now();
+        }
+        self.begin_file(Reason::Reopen, self.seq + 1, &[], 0)?;
+        self.shared.settle(|accounts| accounts.file_reopens += 1);
+        Ok(())
+    }
+
+    /// Begins a file whose first batch makes earlier files unnecessary for
+    /// recovery: header, unfinished openings, then `more` lines. On failure
+    /// nothing has changed.
+    fn begin_file(
+        &mut self,
+        reason: Reason,
+        first_seq: u64,
+        more: &[u8],
+        more_lines: u64,
+    ) -> io::Result<()> {
+        let dir = &self.config.dir;
+        let path = dir.join(format::file_name(&self.envelope.instance, first_seq));
+        let mut bytes = Vec::new();
+        let now = self.clock.now();
+        format::write_header(&mut bytes, &self.envelope, self.boot, reason, first_seq, now);
+        for opening in self.open.values() {
+            format::write_opening(&mut bytes, opening);
+        }
+        bytes.extend_from_slice(more);
+        let lines = 1 + self.open.len() as u64 + more_lines;
+        let seq = first_seq - 1 + lines;
+        Commit { lines, crc: crc32c::crc32c(&bytes), seq }.write(&mut bytes);
+        let file = match self.fs.create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                move_aside(&*self.fs, &dir.join("torn"), &path)?;
+                self.fs.create(&path)?
+            }
+            file => file?,
+        };
+        let written =
+            file.append(&bytes).and_then(|()| file.sync()).and_then(|()| self.fs.sync_dir(dir));
+        if let Err(error) = written {
+            // Its name would cut the old file short for readers. While it
+            // cannot be removed, nothing may be appended to the old one.
+            if let Err(error) = self.fs.remove(&path) {
+                tracing::error!(%error, path = %path.display(), "could not remove a failed file");
+                if let Some(current) = &mut self.current {
+                    current.cut = false;
+                }
+            }
+            return Err(error);
+        }
+        let end = bytes.len() as u64;
+        let synced_end = end;
+        let cut = true;
+        self.current =
+            Some(Current { file, path, first_seq, end, synced_end, synced_seq: seq, cut });
+        self.seq = seq;
+        self.unsynced_since = None;
+        self.shared.settle(|accounts| {
+            accounts.seq = seq;
+            accounts.journal_bytes += end;
+        });
+        self.shared.publish(seq);
+        Ok(())
+    }
+
+    fn sync_if_due(&mut self, closing: bool) {
+        let Some(since) = self.unsynced_since else { return };
+        let due = match self.config.sync {
+            Sync::Each => true,
+            Sync::Interval(interval) => closing || since.elapsed() >= interval,
+            Sync::Os => closing,
+        };
+        if due {
+            self.sync_now();
+        }
+    }
+
+    /// True if everything appended is on the disk now.
+    fn sync_now(&mut self) -> bool {
+        let Some(current) = &mut self.current else {
+            self.unsynced_since = None;
+            self.unsynced_waiters.drain(..).for_each(|tell| tell(false));
+            return false;
+        };
+        let begun = Instant::now();
+        let result = current.file.sync();
+        let seconds = begun.elapsed().as_secs_f64();
+        let synced = match result {
+            Ok(()) => {
+                current.synced_end = current.end;
+                current.synced_seq = self.seq;
+                true
+            }
+            Err(error) => self.replace_unsynced(&error),
+        };
+        let records = std::mem::take(&mut self.unsynced_records);
+        self.shared.settle(|accounts| {
+            accounts.syncs += 1;
+            accounts.sync_seconds += seconds;
+            if synced {
+                accounts.synced += records;
+            }
+        });
+        self.unsynced_since = None;
+        self.unsynced_waiters.drain(..).for_each(|tell| tell(synced));
+        synced
+    }
+
+    /// After a failed sync nobody knows what the disk holds, and a second sync
+    /// of the same file would report success: what was not acknowledged is
+    /// written to a new file.
+    fn replace_unsynced(&mut self, error: &io::Error) -> bool {
+        tracing::error!(%error, "could not sync the journal: writing its end to a new file");
+        let Some(old) = self.current.take() else { return false };
+        let again = unsynced_lines(&old).and_then(|(bytes, lines)| {
+            self.begin_file(Reason::Reopen, old.synced_seq + 1, &bytes, lines)
+        });
+        match again {
+            Ok(()) => {
+                // The old copy is superseded by its numbers; cutting it is tidy.
+                if let Err(error) = old.file.truncate(old.synced_end) {
+                    tracing::warn!(%error, "could not cut a superseded end of the journal");
+                }
+                self.shared.settle(|accounts| accounts.file_reopens += 1);
+                true
+            }
+            Err(error) => {
+                self.fail(Failure::SyncFailed, &error);
+                false
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: Failure, error: &io::Error) {
+        let before = self.shared.accounts().failed;
+        self.shared.settle(|accounts| accounts.failed = Some(failure));
+        if before.is_none() {
+            let reason = failure.as_str();
+            tracing::error!(%error, reason, "the journal cannot be written: refusing requests");
+        }
+    }
+
+    /// Puts a line into the released reserve, so that the journal itself says
+    /// where and why it ends.
+    fn note_full_disk(&mut self) {
+        let envelope = &self.envelope;
+        let line = &mut self.batch.bytes;
+        let mut trace = domain::json::Object::begin(line);
+        trace.text("stream", "trace");
+        trace.text("ts", self.clock.now().to_rfc3339().as_str());
+        trace.text("level", "error");
+        trace.text("msg", "the disk is full: the journal takes no new requests");
+        trace.text("component", "journal");
+        trace.text("instance", envelope.instance.as_str());
+        trace.text("version", envelope.version);
+        trace.end();
+        line.push(b'\n');
+        self.batch.lines += 1;
+    }
+
+    /// Once a second: is the file still the one we write, does a failed journal
+    /// work again, are there books to note.
+    fn look_after(&mut self, closing: bool) {
+        if self.checked_at.elapsed() < self.config.check_interval && !closing {
+            return;
+        }
+        self.checked_at = Instant::now();
+        if closing {
+            if self.books_changed() {
+                self.encode_books();
+                self.commit_batch();
+                self.unsynced_since = Some(Instant::now());
+            }
+            self.sync_if_due(true);
+            return;
+        }
+        match self.shared.accounts().failed {
+            Some(_) => self.try_again(),
+            None => self.check_identity(),
+        }
+    }
+
+    fn try_again(&mut self) {
+        let result = match &self.current {
+            Some(current) if current.cut => self.take_reserve(),
+            _ => self.reopen().and_then(|()| self.take_reserve()),
+        };
+        if result.is_ok() {
+            self.shared.settle(|accounts| accounts.failed = None);
+            tracing::warn!("the journal can be written again");
+        }
+    }
+
+    /// Somebody may have removed, replaced or cut the file under us.
+    fn check_identity(&mut self) {
+        let Some(current) = &self.current else { return };
+        let held = current.file.identity();
+        let named = self.fs.identity(&current.path);
+        let intact = matches!((&held, &named), (Ok(held), Ok(named))
+            if held == named && held.bytes == current.end);
+        if intact {
+            return;
+        }
+        let path = current.path.display().to_string();
+        tracing::error!(path, "the journal's file was tampered with: beginning a new one");
+        self.rescue();
+        if let Err(error) = self.reopen() {
+            self.current = None;
+            self.fail(Failure::WriteFailed, &error);
+        }
+    }
+
+    /// Keeps what the file that we still hold open has, under `torn/`.
+    fn rescue(&self) {
+        let Some(current) = &self.current else { return };
+        let name = format::file_name(&self.envelope.instance, current.first_seq);
+        let path = self.config.dir.join("torn").join(format!("{name}.rescued"));
+        let copied = self
+            .fs
+            .create(&path)
+            .and_then(|copy| copy_range(&*current.file, &*copy, 0, current.end));
+        if let Err(error) = copied {
+            tracing::error!(%error, "could not copy the file that was tampered with");
+        }
+    }
+
+    fn take_reserve(&self) -> io::Result<()> {
+        self.fs.allocate(&self.config.dir.join("reserve"), self.config.reserve_bytes)
+    }
+
+    fn release_reserve(&self) {
+        if let Err(error) = self.fs.remove(&self.config.dir.join("reserve"))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::error!(%error, "could not release the journal's reserve");
+        }
+    }
+
+    fn shrink_buffers(&mut self) {
+        if self.batch.bytes.capacity() > KEPT_BYTES {
+            self.batch.bytes.shrink_to(KEPT_BYTES);
+        }
+        for table in [&mut self.open, &mut self.fresh] {
+            if table.capacity() > 1024 && table.len() < table.capacity() / 8 {
+                table.shrink_to(128);
+            }
+        }
+    }
+}
+
+/// The figures whose change is worth a `_n` line.
+fn books(accounts: &Accounts) -> [u64; 5] {
+    let Accounts { accepted, stored, coalesced, lost, traces_dropped, .. } = accounts;
+    [*accepted, *stored, *coalesced, lost.total(), *traces_dropped]
+}
+
+/// Appends a line that others made; a raw newline in it would break the format.
+fn push_line(out: &mut Vec<u8>, line: &[u8]) {
+    if memchr::memchr2(b'\n', b'\r', line).is_none() {
+        out.extend_from_slice(line);
+    } else {
+        out.extend(line.iter().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { *b }));
+    }
+    out.push(b'\n');
+}
+
+/// The committed lines of a file behind its last good sync.
+fn unsynced_lines(old: &Current) -> io::Result<(Vec<u8>, u64)> {
+    let mut scanner = Scanner::new(Arc::clone(&old.file), old.first_seq);
+    let (mut bytes, mut count) = (Vec::new(), 0);
+    while let Some(batch) = scanner.next_batch()? {
+        for (seq, line) in batch.lines().filter(|(seq, _)| *seq > old.synced_seq) {
+            debug_assert!(seq > old.synced_seq);
+            count += 1;
+            let own = [format::HEADER_PREFIX, format::COUNTERS_PREFIX];
+            if own.iter().any(|prefix| line.starts_with(prefix)) {
+                bytes.extend_from_slice(format::PADDING_LINE);
+            } else {
+                bytes.extend_from_slice(line);
+                bytes.push(b'\n');
+            }
+        }
+    }
+    Ok((bytes, count))
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

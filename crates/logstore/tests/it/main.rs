@@ -1,0 +1,11 @@
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+//! The journal as its users see it, on real files, on files that fail, and
+//! under kill -9.
+
+mod damage;
+mod fake;
+mod golden;
+mod kill;
+mod model;
+mod support;
+mod usage;

@@ -1,0 +1,212 @@
+//! Every setting: one line of the table is its variable, its default, its type
+//! and its documentation.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use domain::{ids::InstanceId, secret::Secret};
+use ipnet::IpNet;
+
+use super::{
+    source::Source,
+    values::{
+        AuditPolicy, Bytes, CaptureBodies, Count, DatabaseDriver, EncryptionKey, ForwardProxy,
+        HostRule, JournalSync, Later, LineFormat, RecordsTo, RoutePath, TraceLevel, Value,
+    },
+};
+
+/// What the documentation and the parser know of a setting.
+#[derive(Debug)]
+pub struct Setting {
+    pub section: &'static str,
+    pub variable: &'static str,
+    pub default: &'static str,
+    /// Said in the documentation where the default is worked out at start.
+    pub default_text: &'static str,
+    pub form: &'static str,
+    pub secret: bool,
+    pub meaning: &'static [&'static str],
+}
+
+impl Setting {
+    /// Its key in the configuration file.
+    pub fn key(&self) -> String {
+        self.variable.to_ascii_lowercase()
+    }
+}
+
+macro_rules! settings {
+    ($($section:literal {
+        $($(#[doc = $meaning:literal])+
+        $field:ident: $type:ty = $variable:literal, $default:literal $(($text:literal))?
+        $(, $secret:ident)?;)+
+    })+) => {
+        /// The settings, parsed.
+        #[derive(Debug)]
+        pub struct Settings { $($($(#[doc = $meaning])+ pub $field: $type,)+)+ }
+
+        /// The table in the order of the documentation.
+        pub const ALL: &[Setting] = &[$($(Setting {
+            section: $section,
+            variable: $variable,
+            default: $default,
+            default_text: concat!($($text)?),
+            form: <$type as Value>::FORM,
+            secret: concat!($(stringify!($secret))?).len() > 0,
+            meaning: &[$($meaning),+],
+        },)+)+];
+
+        impl Settings {
+            /// Reads every setting before it gives up, so that all problems are
+            /// known at once.
+            pub fn resolve(source: &mut Source<'_>, problems: &mut Vec<String>) -> Option<Self> {
+                let mut all = ALL.iter();
+                let mut next = || all.next().expect("one row for each field");
+                $($(let $field = source.take::<$type>(next(), problems);)+)+
+                Some(Self { $($($field: $field?,)+)+ })
+            }
+        }
+    };
+}
+
+settings! {
+    "Listening" {
+        /// Data plane, management API and metrics. Containers set `0.0.0.0:8080`.
+        listen_addr: SocketAddr = "LISTEN_ADDR", "127.0.0.1:8080";
+        /// Certificate chain (PEM) of the listener; with it `TLS_KEY_FILE` is
+        /// needed. Reloaded when it changes.
+        tls_cert_file: Option<PathBuf> = "TLS_CERT_FILE", "";
+        /// Private key (PEM) of the listener.
+        tls_key_file: Option<PathBuf> = "TLS_KEY_FILE", "";
+        /// Proxies whose `X-Forwarded-For` and `Forwarded` are believed.
+        trusted_proxies: Vec<IpNet> = "TRUSTED_PROXIES", "";
+        /// Open connections at once; more wait to be accepted.
+        max_connections: Count = "MAX_CONNECTIONS", "32768";
+        /// Requests at once; more are answered 503 `overloaded`.
+        max_concurrent_requests: Count = "MAX_CONCURRENT_REQUESTS", "16384";
+        /// Longest request body; it is streamed, not held.
+        max_request_bytes: Bytes = "MAX_REQUEST_BYTES", "512MiB";
+        /// All bodies together that a rule must see whole before they go on
+        /// (32 MiB each).
+        max_buffered_bytes: Bytes = "MAX_BUFFERED_BYTES", "256MiB";
+    }
+    "Providers" {
+        /// Provider file (YAML).
+        api_config_path: Option<PathBuf> = "API_CONFIG_PATH", "" ("built-in openai, anthropic");
+        /// Price table (JSON) that replaces the built-in one.
+        price_table_path: Option<PathBuf> = "PRICE_TABLE_PATH", "" ("built-in");
+        /// The whole exchange with a provider.
+        request_timeout: Duration = "REQUEST_TIMEOUT", "10m";
+        /// Silence on a streamed answer.
+        stream_idle_timeout: Duration = "STREAM_IDLE_TIMEOUT", "2m";
+        /// Certificates (PEM) that are trusted beside the usual roots when we
+        /// connect to providers.
+        upstream_ca_file: Option<PathBuf> = "UPSTREAM_CA_FILE", "";
+        /// Forward proxy towards providers.
+        https_proxy: Option<ForwardProxy> = "HTTPS_PROXY", "", secret;
+        /// Hosts that are reached without the forward proxy.
+        no_proxy: Vec<HostRule> = "NO_PROXY", "";
+    }
+    "State and secrets" {
+        /// Database, journal and keys; created with mode 0700.
+        data_dir: PathBuf = "DATA_DIR", "./data";
+        /// Names this process in records and file names; a new data directory
+        /// is a new instance.
+        instance_id: Option<InstanceId> = "INSTANCE_ID", "" ("persisted in `DATA_DIR`");
+        /// The root management key.
+        management_token: Option<Secret> = "MANAGEMENT_TOKEN", ""
+            ("generated into `DATA_DIR/keys/management-token`"), secret;
+        /// Encrypts provider keys at rest and keys the hashes of tokens.
+        encryption_key: Option<EncryptionKey> = "ENCRYPTION_KEY", ""
+            ("generated into `DATA_DIR/keys/encryption-key`"), secret;
+        /// Keys of the past, which still decrypt.
+        encryption_keys_old: Vec<EncryptionKey> = "ENCRYPTION_KEYS_OLD", "", secret;
+        /// Database engine.
+        db_driver: DatabaseDriver = "DB_DRIVER", "sqlite";
+        /// Address of a database server.
+        database_url: Later = "DATABASE_URL", "", secret;
+        /// The SQLite file.
+        database_path: Option<PathBuf> = "DATABASE_PATH", "" ("`$DATA_DIR/llm-proxy.db`");
+        /// Connections to the database.
+        database_pool_size: Count = "DATABASE_POOL_SIZE", "10";
+        /// How long known tokens go on while the database is away.
+        directory_max_stale: Duration = "DIRECTORY_MAX_STALE", "15m";
+    }
+    "Records and traces" {
+        /// Filters traces only, never records. Changeable at run time.
+        log_level: TraceLevel = "LOG_LEVEL", "info";
+        /// How lines look.
+        log_format: Option<LineFormat> = "LOG_FORMAT", "" ("`json`; `pretty` on a terminal");
+        /// Lines go here instead of stdout; reopened on SIGHUP or when renamed.
+        log_file: Option<PathBuf> = "LOG_FILE", "" ("stdout");
+        /// Where records go at once.
+        log_records: RecordsTo = "LOG_RECORDS", "stdout,journal";
+        /// When the journal is synced. With `each` the last frame of an answer
+        /// waits for it.
+        journal_sync: JournalSync = "JOURNAL_SYNC", "100ms";
+        /// Bodies beside records.
+        capture_bodies: CaptureBodies = "CAPTURE_BODIES", "off";
+        /// Captured bytes a side.
+        capture_body_bytes: Later = "CAPTURE_BODY_BYTES", "";
+        /// How long records are kept.
+        retention_records: Later = "RETENTION_RECORDS", "" ("nothing is dropped yet");
+        /// How long bodies are kept.
+        retention_bodies: Later = "RETENTION_BODIES", "";
+        /// How long traces are kept.
+        retention_traces: Later = "RETENTION_TRACES", "" ("nothing is dropped yet");
+        /// How long audit entries are kept.
+        retention_audit: Later = "RETENTION_AUDIT", "" ("nothing is dropped yet");
+        /// Size cap of segments.
+        retention_bytes: Later = "RETENTION_BYTES", "";
+    }
+    "Audit" {
+        /// What happens when the journal cannot be written: `strict` forwards
+        /// no new request.
+        audit_policy: AuditPolicy = "AUDIT_POLICY", "strict";
+        /// Signs checkpoints.
+        audit_signing_key: Later = "AUDIT_SIGNING_KEY", "", secret;
+        /// Runs with each new checkpoint.
+        audit_checkpoint_command: Later = "AUDIT_CHECKPOINT_COMMAND", "";
+    }
+    "Operation" {
+        /// Serves metrics.
+        enable_metrics: bool = "ENABLE_METRICS", "true";
+        /// Where metrics are served.
+        metrics_path: RoutePath = "METRICS_PATH", "/metrics";
+        /// Bearer token that a scraper must send.
+        metrics_token: Option<Secret> = "METRICS_TOKEN", "", secret;
+        /// Drain requests, then the journal, then exit.
+        shutdown_timeout: Duration = "SHUTDOWN_TIMEOUT", "30s";
+    }
+}
+
+/// First words of paths that are ours, so no provider can be mounted there.
+pub const RESERVED: &[&str] =
+    &["v1", "manage", "admin", "audit", "health", "live", "ready", "metrics"];
+
+impl Settings {
+    /// The SQLite file.
+    pub fn database_path(&self) -> PathBuf {
+        self.database_path.clone().unwrap_or_else(|| self.data_dir.join("llm-proxy.db"))
+    }
+
+    /// What no single setting can know.
+    pub fn check_together(&self, problems: &mut Vec<String>) {
+        if self.tls_cert_file.is_some() != self.tls_key_file.is_some() {
+            problems.push("TLS_CERT_FILE, TLS_KEY_FILE: one needs the other".to_owned());
+        }
+        let first = self.metrics_path.0[1..].split('/').next().unwrap_or_default();
+        if first != "metrics" && RESERVED.contains(&first) {
+            problems.push(format!("METRICS_PATH: /{first} is taken"));
+        }
+        for (variable, path) in [
+            ("TLS_CERT_FILE", &self.tls_cert_file),
+            ("TLS_KEY_FILE", &self.tls_key_file),
+            ("UPSTREAM_CA_FILE", &self.upstream_ca_file),
+            ("PRICE_TABLE_PATH", &self.price_table_path),
+        ] {
+            if let Some(Err(error)) = path.as_deref().map(std::fs::File::open) {
+                problems.push(format!("{variable}: the file cannot be read: {error}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `GET /manage/openapi.json`: made from the route table and the types.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
+
+use super::{
+    Call, Management,
+    answer::{ErrorBody, Reply},
+    api::{
+        health::{Health, ReadinessView},
+        keys::{KeyCreate, KeyUpdate},
+        levels::LevelChange,
+        projects::{ProjectCreate, ProjectUpdate},
+        tokens::{TokenCreate, TokenUpdate},
+    },
+    routes::{Access, ROUTES, Route},
+};
+use crate::manage::{
+    error::Result,
+    keys::KeyView,
+    levels::{LevelView, OverrideView},
+    projects::ProjectView,
+    tokens::{RevokedView, TokenView},
+};
+
+/// A body: one object, or a page of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    name: &'static str,
+    is_list: bool,
+}
+
+const fn one(name: &'static str) -> Shape {
+    Shape { name, is_list: false }
+}
+
+const fn list(name: &'static str) -> Shape {
+    Shape { name, is_list: true }
+}
+
+pub const HEALTH: Shape = one("Health");
+pub const READINESS: Shape = one("ReadinessView");
+pub const PROJECT: Shape = one("ProjectView");
+pub const PROJECTS: Shape = list("ProjectView");
+pub const PROJECT_CREATE: Shape = one("ProjectCreate");
+pub const PROJECT_UPDATE: Shape = one("ProjectUpdate");
+pub const TOKEN: Shape = one("TokenView");
+pub const TOKENS: Shape = list("TokenView");
+pub const TOKEN_CREATE: Shape = one("TokenCreate");
+pub const TOKEN_UPDATE: Shape = one("TokenUpdate");
+pub const REVOKED: Shape = one("RevokedView");
+pub const KEY: Shape = one("KeyView");
+pub const KEYS: Shape = list("KeyView");
+pub const KEY_CREATE: Shape = one("KeyCreate");
+pub const KEY_UPDATE: Shape = one("KeyUpdate");
+pub const LEVEL: Shape = one("LevelView");
+pub const LEVEL_CHANGE: Shape = one("LevelChange");
+
+impl Shape {
+    fn schema(self) -> Value {
+        let item = json!({ "$ref": format!("#/components/schemas/{}", self.name) });
+        if !self.is_list {
+            return item;
+        }
+        json!({
+            "type": "object",
+            "required": ["items", "next_cursor"],
+            "properties": {
+                "items": { "type": "array", "items": item },
+                "next_cursor": { "type": ["string", "null"] },
+            },
+        })
+    }
+}
+
+pub async fn describe(management: Arc<Management>, call: Call) -> Result<Reply> {
+    call.query.finish()?;
+    Reply::ok(&document(management.version()))
+}
+
+/// The whole document.
+pub fn document(version: &str) -> Value {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let item = paths.entry(route.path).or_insert_with(|| json!({}));
+        item[route.method.as_str().to_ascii_lowercase()] = operation(route);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "llm-proxy management API", "version": version },
+        "paths": paths,
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": {
+                "management_key": { "type": "http", "scheme": "bearer" },
+                "metrics_token": { "type": "http", "scheme": "bearer" },
+            },
+        },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let mut operation = json!({
+        "operationId": operation_id(route),
+        "summary": route.summary,
+        "responses": responses(route),
+        "parameters": parameters(route),
+    });
+    match route.access {
+        Access::Open => operation["security"] = json!([]),
+        Access::Metrics => operation["security"] = json!([{}, { "metrics_token": [] }]),
+        Access::Role(permission) => {
+            operation["security"] = json!([{ "management_key": [] }]);
+            operation["x-permission"] = permission.as_str().into();
+        }
+    }
+    if let Some(action) = route.action {
+        operation["x-audit-action"] = action.as_str().into();
+    }
+    if let Some(shape) = route.request {
+        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": shape.schema() } } });
+    }
+    operation
+}
+
+/// `patch_manage_tokens_id`: stable, and unique because the table is.
+fn operation_id(route: &Route) -> String {
+    let words = route.path.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    format!("{}_{}", route.method.as_str().to_ascii_lowercase(), words.join("_"))
+}
+
+fn parameters(route: &Route) -> Vec<Value> {
+    let mut parameters = Vec::new();
+    if route.path.contains("{id}") {
+        parameters.push(json!({
+            "name": "id", "in": "path", "required": true,
+            "schema": { "type": "string", "format": "uuid" },
+        }));
+    }
+    parameters.extend(route.query.iter().map(|(name, description)| {
+        json!({
+            "name": name, "in": "query", "required": false, "description": description,
+            "schema": { "type": "string" },
+        })
+    }));
+    if route.action.is_some() {
+        for (name, description) in [
+            ("X-Audit-Reason", "why, in your words; kept in the entry"),
+            ("X-Audit-Ticket", "a ticket's name; kept in the entry"),
+        ] {
+            parameters.push(json!({
+                "name": name, "in": "header", "required": false, "description": description,
+                "schema": { "type": "string" },
+            }));
+        }
+    }
+    parameters
+}
+
+fn responses(route: &Route) -> Value {
+    let (status, shape) = route.answer;
+    let mut success = json!({ "description": "done" });
+    if let Some(shape) = shape {
+        success["content"] = json!({ "application/json": { "schema": shape.schema() } });
+    }
+    if route.action.is_some() {
+        success["headers"] = json!({
+            "Audit-Id": {
+                "description": "the entry of this change; absent when nothing changed",
+                "schema": { "type": "string", "format": "uuid" },
+            },
+        });
+    }
+    json!({
+        status.to_string(): success,
+        "default": {
+            "description": "refused or failed",
+            "content": { "application/json": { "schema": one("ErrorBody").schema() } },
+        },
+    })
+}
+
+fn schemas() -> Value {
+    let mut schemas = Map::new();
+    add::<ErrorBody>(&mut schemas);
+    add::<Health>(&mut schemas);
+    add::<ReadinessView>(&mut schemas);
+    add::<ProjectView>(&mut schemas);
+    add::<ProjectCreate>(&mut schemas);
+    add::<ProjectUpdate>(&mut schemas);
+    add::<TokenView>(&mut schemas);
+    add::<TokenCreate>(&mut schemas);
+    add::<TokenUpdate>(&mut schemas);
+    add::<RevokedView>(&mut schemas);
+    add::<KeyView>(&mut schemas);
+    add::<KeyCreate>(&mut schemas);
+    add::<KeyUpdate>(&mut schemas);
+    add::<LevelView>(&mut schemas);
+    add::<OverrideView>(&mut schemas);
+    add::<LevelChange>(&mut schemas);
+    Value::Object(schemas)
+}
+
+fn add<T: PartialSchema + ToSchema>(schemas: &mut Map<String, Value>) {
+    let schema: RefOr<Schema> = T::schema();
+    let value = serde_json::to_value(schema).expect("a schema is plain data");
+    schemas.insert(T::name().into_owned(), value);
+}

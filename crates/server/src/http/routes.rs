@@ -1,0 +1,343 @@
+//! The one table of management routes: method, path, who may, what it leaves in
+//! the audit log, and what runs. The router, the roles, the OpenAPI document
+//! and the tests are all read from it.
+
+use std::sync::Arc;
+
+use super::{
+    Call, Management,
+    answer::Reply,
+    api::{health, keys, levels, metrics, projects, tokens},
+    openapi::{self, Shape},
+};
+use crate::manage::{access::Permission, error::Result};
+use dataplane::ports::BoxFuture;
+use domain::audit::Action;
+
+pub type Handler = fn(Arc<Management>, Call) -> BoxFuture<'static, Result<Reply>>;
+
+/// The methods that routes have; [`http::Method`] cannot stand in a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Verb {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// A HEAD is a GET whose body the connection leaves out.
+    pub fn answers(self, method: &http::Method) -> bool {
+        method.as_str() == self.as_str() || (self == Self::Get && method == http::Method::HEAD)
+    }
+}
+
+/// Who may call a route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Anyone: load balancers ask.
+    Open,
+    /// Whoever has the metrics token, where one is configured.
+    Metrics,
+    /// A management key whose role has this permission.
+    Role(Permission),
+}
+
+/// What a route is about: what a key limited to projects may reach.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// One project, or things of one; the use case checks which.
+    Project,
+    /// A list, from which the use case leaves out other projects.
+    List,
+    /// The service as a whole: beyond a limited key.
+    Service,
+    /// Nothing that belongs to a project.
+    Public,
+}
+
+pub struct Route {
+    pub method: Verb,
+    pub path: &'static str,
+    pub access: Access,
+    pub scope: Scope,
+    /// The entry that a successful call leaves; every mutating route has one.
+    pub action: Option<Action>,
+    pub summary: &'static str,
+    /// Names of query parameters with what they mean.
+    pub query: &'static [(&'static str, &'static str)],
+    pub request: Option<Shape>,
+    /// Status and body of success.
+    pub answer: (u16, Option<Shape>),
+    pub run: Handler,
+}
+
+const METRICS: &str = "/metrics";
+const VIEW: Access = Access::Role(Permission::View);
+const OPERATE: Access = Access::Role(Permission::Operate);
+const ADMINISTER: Access = Access::Role(Permission::Administer);
+
+const PAGE: [(&str, &str); 2] =
+    [("limit", "1 to 1000, 100 by default"), ("cursor", "next_cursor of the page before")];
+const TERMINATE: (&str, &str) = ("terminate", "true also ends running requests");
+
+/// A row; what is not set stays as it is for a read that anyone may make.
+const fn row(method: Verb, path: &'static str, summary: &'static str, run: Handler) -> Route {
+    Route {
+        method,
+        path,
+        access: Access::Open,
+        scope: Scope::Public,
+        action: None,
+        summary,
+        query: &[],
+        request: None,
+        answer: (200, None),
+        run,
+    }
+}
+
+macro_rules! run {
+    ($handler:path) => {
+        |management, call| Box::pin($handler(management, call))
+    };
+}
+
+pub static ROUTES: &[Route] = &[
+    Route {
+        answer: (200, Some(openapi::HEALTH)),
+        ..row(Verb::Get, "/health", "Says that the process answers.", run!(health::alive))
+    },
+    Route {
+        answer: (200, Some(openapi::HEALTH)),
+        ..row(Verb::Get, "/live", "Says that the process answers.", run!(health::alive))
+    },
+    Route {
+        answer: (200, Some(openapi::READINESS)),
+        ..row(
+            Verb::Get,
+            "/ready",
+            "Checks database, journal, audit and disk; 503 names what fails.",
+            run!(health::ready),
+        )
+    },
+    Route {
+        access: Access::Metrics,
+        ..row(
+            Verb::Get,
+            METRICS,
+            "Metrics as Prometheus text, or JSON where Accept asks for it.",
+            run!(metrics::negotiated),
+        )
+    },
+    Route {
+        access: Access::Metrics,
+        ..row(
+            Verb::Get,
+            "/metrics/prometheus",
+            "Metrics as Prometheus text.",
+            run!(metrics::prometheus),
+        )
+    },
+    Route {
+        access: VIEW,
+        ..row(Verb::Get, "/manage/openapi.json", "This description.", run!(openapi::describe))
+    },
+    Route {
+        access: VIEW,
+        scope: Scope::List,
+        query: &[PAGE[0], PAGE[1], ("name", "exact name"), ("isActive", "true or false")],
+        answer: (200, Some(openapi::PROJECTS)),
+        ..row(Verb::Get, "/manage/projects", "Lists projects.", run!(projects::list))
+    },
+    Route {
+        access: OPERATE,
+        scope: Scope::Service,
+        action: Some(Action::ProjectCreate),
+        request: Some(openapi::PROJECT_CREATE),
+        answer: (201, Some(openapi::PROJECT)),
+        ..row(Verb::Post, "/manage/projects", "Creates a project.", run!(projects::create))
+    },
+    Route {
+        access: VIEW,
+        scope: Scope::Project,
+        answer: (200, Some(openapi::PROJECT)),
+        ..row(Verb::Get, "/manage/projects/{id}", "Shows a project.", run!(projects::get))
+    },
+    Route {
+        access: OPERATE,
+        scope: Scope::Project,
+        action: Some(Action::ProjectUpdate),
+        query: &[TERMINATE],
+        request: Some(openapi::PROJECT_UPDATE),
+        answer: (200, Some(openapi::PROJECT)),
+        ..row(Verb::Patch, "/manage/projects/{id}", "Changes a project.", run!(projects::update))
+    },
+    Route {
+        access: OPERATE,
+        scope: Scope::Project,
+        action: Some(Action::TokenRevokeBatch),
+        query: &[TERMINATE],
+        answer: (200, Some(openapi::REVOKED)),
+        ..row(
+            Verb::Post,
+            "/manage/projects/{id}/tokens/revoke",
+            "Revokes every token of a project in one transaction.",
+            run!(tokens::revoke_batch),
+        )
+    },
+    Route {
+        access: VIEW,
+        scope: Scope::List,
+        query: &[
+            PAGE[0],
+            PAGE[1],
+            ("projectId", "tokens of this project"),
+            ("activeOnly", "true leaves out revoked, inactive and expired ones"),
+        ],
+        answer: (200, Some(openapi::TOKENS)),
+        ..row(Verb::Get, "/manage/tokens", "Lists tokens.", run!(tokens::list))
+    },
+    Route {
+        access: OPERATE,
+        scope: Scope::Project,
+        action: Some(Action::TokenCreate),
+        request: Some(openapi::TOKEN_CREATE),
+        answer: (201, Some(openapi::TOKEN)),
+        ..row(
+            Verb::Post,
+            "/manage/tokens",
+            "Creates a token; its text stands in this answer only.",
+            run!(tokens::create),
+        )
+    },
+    Route {
+        access: VIEW,
+        scope: Scope::Project,
+        answer: (200, Some(openapi::TOKEN)),
+        ..row(Verb::Get, "/manage/tokens/{id}", "Shows a token.", run!(tokens::get))
+    },
+    Route {
+        access: OPERATE,
+        scope: Scope::Project,
+        action: Some(Action::TokenUpdate),
+        query: &[TERMINATE],
+        request: Some(openapi::TOKEN_UPDATE),
+        answer: (200, Some(openapi::TOKEN)),
+        ..row(Verb::Patch, "/manage/tokens/{id}", "Changes a token.", run!(tokens::update))
+    },
+    Route {
+        access: OPERATE,
+        scope: Scope::Project,
+        action: Some(Action::TokenRevoke),
+        query: &[TERMINATE],
+        answer: (204, None),
+        ..row(
+            Verb::Delete,
+            "/manage/tokens/{id}",
+            "Revokes a token for good; again is no error.",
+            run!(tokens::revoke),
+        )
+    },
+    Route {
+        access: ADMINISTER,
+        scope: Scope::Service,
+        query: &PAGE,
+        answer: (200, Some(openapi::KEYS)),
+        ..row(Verb::Get, "/manage/keys", "Lists management keys.", run!(keys::list))
+    },
+    Route {
+        access: ADMINISTER,
+        scope: Scope::Service,
+        action: Some(Action::KeyCreate),
+        request: Some(openapi::KEY_CREATE),
+        answer: (201, Some(openapi::KEY)),
+        ..row(
+            Verb::Post,
+            "/manage/keys",
+            "Creates a management key; its text stands in this answer only.",
+            run!(keys::create),
+        )
+    },
+    Route {
+        access: ADMINISTER,
+        scope: Scope::Service,
+        action: Some(Action::KeyUpdate),
+        request: Some(openapi::KEY_UPDATE),
+        answer: (200, Some(openapi::KEY)),
+        ..row(Verb::Patch, "/manage/keys/{id}", "Changes a management key.", run!(keys::update))
+    },
+    Route {
+        access: ADMINISTER,
+        scope: Scope::Service,
+        action: Some(Action::KeyRevoke),
+        answer: (204, None),
+        ..row(
+            Verb::Delete,
+            "/manage/keys/{id}",
+            "Revokes a management key; again is no error.",
+            run!(keys::revoke),
+        )
+    },
+    Route {
+        access: VIEW,
+        scope: Scope::Service,
+        answer: (200, Some(openapi::LEVEL)),
+        ..row(Verb::Get, "/manage/log-level", "Shows the trace levels.", run!(levels::get))
+    },
+    Route {
+        access: ADMINISTER,
+        scope: Scope::Service,
+        action: Some(Action::LogLevelChange),
+        request: Some(openapi::LEVEL_CHANGE),
+        answer: (200, Some(openapi::LEVEL)),
+        ..row(
+            Verb::Put,
+            "/manage/log-level",
+            "Changes a trace level, for a while and for a project or token if given.",
+            run!(levels::put),
+        )
+    },
+];
+
+/// Each path of the table once, in its order.
+pub fn paths() -> Vec<&'static str> {
+    let mut paths: Vec<&'static str> = Vec::new();
+    for route in ROUTES {
+        if !paths.contains(&route.path) {
+            paths.push(route.path);
+        }
+    }
+    paths
+}
+
+/// The rows of a path.
+pub fn at(path: &str) -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().filter(move |route| route.path == path)
+}
+
+/// Where a path of the table is served: metrics move with `METRICS_PATH`, and
+/// are nowhere without one.
+pub fn mounted(path: &str, metrics_path: Option<&str>) -> Option<String> {
+    match path.strip_prefix(METRICS) {
+        None => Some(path.to_owned()),
+        Some(below) => metrics_path.map(|mount| format!("{}{below}", mount.trim_end_matches('/'))),
+    }
+}
+
+/// The value of `Allow` for these rows.
+pub fn allow(at_path: &[&'static Route]) -> String {
+    let methods: Vec<&str> = at_path.iter().map(|route| route.method.as_str()).collect();
+    methods.join(", ")
+}

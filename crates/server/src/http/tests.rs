@@ -1,0 +1,9 @@
+//! The management API over real sockets, with a real database file.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod changes;
+pub(crate) mod harness;
+mod inputs;
+mod roles;
+mod secrets;
