@@ -324,7 +324,8 @@ mod tests {
         assert_eq!(lines(), sent + 1);
         let text = std::fs::read_to_string(&file).expect("its file");
         for line in text.lines() {
-            serde_json::from_str::<serde_json::Value>(line).expect("a line is JSON");
+            let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+            assert_eq!(line["status_code"] == 200, line["response_bytes"] != 0, "{line}");
         }
         std::fs::remove_file(file).expect("removed");
     }
