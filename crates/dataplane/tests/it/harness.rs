@@ -17,7 +17,7 @@ use dataplane::{
     answer::Answer,
     connect::Upstreams,
     limits::Limits,
-    listen::{Fallback, Listen},
+    listen::{Fallback, LANE_QUEUE_MAX, Lane, accept},
     observe::{Estimator, TextBudget},
     plane::{Parts, Plane},
     ports::{BoxFuture, Directory, Found, Grant, Live, NoRoom, Outbox, ProviderKey, Unavailable},
@@ -41,7 +41,7 @@ use hyper::body::Incoming;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -206,15 +206,16 @@ impl Harness {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let listen = Listen {
+        let lane = Lane {
             plane: Arc::clone(&plane),
             pools,
             fallback: Arc::new(NotHere),
             tls: Arc::new(ArcSwapOption::empty()),
-            connections: Arc::new(Semaphore::new(setup.limits.connections_max)),
             stop: stop.clone(),
         };
-        let running = tokio::spawn(listen.run(listener));
+        let (sender, incoming) = mpsc::channel(LANE_QUEUE_MAX);
+        tokio::spawn(accept(listener, Arc::clone(&plane), vec![sender], stop.clone()));
+        let running = tokio::spawn(lane.run(incoming));
         Self { address, token, plane, directory, outbox, live, stop, records, running }
     }
 
