@@ -1,6 +1,12 @@
-//! The command line. (The root of the command tree is added with the process.)
+//! The command line: one tree, each command in a module of its own.
+//!
+//! Owns the root of the tree, where commands find the proxy, and exit statuses:
+//! 0 worked, 1 failed, 2 and above as the command documents, 64 wrong usage or
+//! configuration. Promises that no secret has to stand on a command line.
 
 pub mod client;
+pub mod config;
+pub mod db;
 pub mod input;
 pub mod key;
 pub mod logs;
@@ -9,4 +15,224 @@ pub mod show;
 pub mod token;
 
 #[cfg(test)]
+mod root_tests;
+#[cfg(test)]
 mod tests;
+
+use std::{
+    io::{self, IsTerminal as _, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use domain::{secret::Secret, time::Clock as _};
+
+use self::client::Client;
+use crate::{
+    config::{Config, Environment},
+    system::SystemClock,
+};
+
+/// Wrong usage, after sysexits.h.
+pub const USAGE: u8 = 64;
+
+/// An LLM proxy that keeps the record
+#[derive(Debug, Parser)]
+#[command(name = "llm-proxy", version, propagate_version = true)]
+pub struct Cli {
+    /// Configuration file (YAML)
+    #[arg(long, global = true, env = "LLM_PROXY_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Manage projects
+    Project {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: project::ProjectCommand,
+    },
+    /// Manage tokens
+    Token {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: token::TokenCommand,
+    },
+    /// Manage management keys
+    Key {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: key::KeyCommand,
+    },
+    Logs(logs::LogsCommand),
+    /// Look after the database
+    #[command(subcommand)]
+    Db(db::DbCommand),
+    /// Print completions for a shell
+    Completions {
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the proxy is that a command talks to: the one that runs on the data
+/// directory, unless a URL says otherwise.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// A server elsewhere; needs a management key in MANAGEMENT_TOKEN
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// How answers are printed
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    output: show::Format,
+    /// Why, for the audit entry
+    #[arg(long, global = true, value_name = "TEXT")]
+    reason: Option<String>,
+    /// The ticket behind it, for the audit entry
+    #[arg(long, global = true, value_name = "TEXT")]
+    ticket: Option<String>,
+}
+
+/// Parses what was typed and runs it.
+pub fn main(arguments: Vec<std::ffi::OsString>, environment: Environment) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers; the rest is wrong usage.
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            let _printed = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match run(cli, &environment) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let refused = error.downcast_ref::<crate::config::Problems>().is_some();
+            // Nobody is left to tell when this fails too.
+            let _told = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::from(if refused { USAGE } else { 1 })
+        }
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    io.into_iter().any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
+    let file = cli.config.as_deref();
+    let out = &mut io::stdout();
+    let mut stdin = io::stdin();
+    let variable = |name: &str| environment.get(name).cloned();
+    match cli.command {
+        Command::Config(command) => {
+            config::run(&command, environment, file, out)?;
+            Ok(0)
+        }
+        Command::Logs(command) => {
+            let terminal = io::stdout().is_terminal();
+            let mut around = logs::Surroundings {
+                out,
+                err: &mut io::stderr(),
+                terminal,
+                now: SystemClock.now(),
+                // SIGINT ends a follower: it writes nothing that could be torn.
+                stop: &|| false,
+            };
+            Ok(logs::run(command, &mut around))
+        }
+        Command::Db(command) => {
+            let config = Config::load(environment, file)?;
+            in_runtime(db::run(&command, &config, out))?;
+            Ok(0)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "llm-proxy", out);
+            Ok(0)
+        }
+        Command::Project { place, command } => {
+            let config = Config::load(environment, file)?;
+            in_runtime(async {
+                let client = place.client(&config).await?;
+                let mut around = place.around(&config, out, &mut stdin, &variable);
+                project::run(command, &client, &mut around).await
+            })
+        }
+        Command::Token { place, command } => {
+            let config = Config::load(environment, file)?;
+            in_runtime(async {
+                let client = place.client(&config).await?;
+                let mut around = place.around(&config, out, &mut stdin, &variable);
+                token::run(command, &client, &mut around).await
+            })
+        }
+        Command::Key { place, command } => {
+            let config = Config::load(environment, file)?;
+            in_runtime(async {
+                let client = place.client(&config).await?;
+                let mut around = place.around(&config, out, &mut stdin, &variable);
+                key::run(command, &client, &mut around).await
+            })
+        }
+    }
+}
+
+fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot begin a runtime")?;
+    runtime.block_on(work)?;
+    Ok(0)
+}
+
+impl Place {
+    /// The server at the URL, or the one that runs on the data directory.
+    async fn client(&self, config: &Config) -> anyhow::Result<Client> {
+        let mut client = match &self.url {
+            Some(url) => Client::remote(url, self.key(config))?,
+            None => {
+                let data_dir = &config.settings.data_dir;
+                Client::running(data_dir).await.with_context(|| {
+                    format!("no server runs on {}; start one or give --url", data_dir.display())
+                })?
+            }
+        };
+        client.reason.clone_from(&self.reason);
+        client.ticket.clone_from(&self.ticket);
+        Ok(client)
+    }
+
+    fn key(&self, config: &Config) -> Option<Secret> {
+        config.settings.management_token.clone()
+    }
+
+    fn around<'a>(
+        &self,
+        config: &Config,
+        out: &'a mut dyn Write,
+        input: &'a mut dyn io::Read,
+        environment: &'a dyn Fn(&str) -> Option<String>,
+    ) -> input::Surroundings<'a> {
+        let local = || format!("http://{}", config.settings.listen_addr);
+        input::Surroundings {
+            out,
+            input,
+            environment,
+            format: self.output,
+            proxy_url: self.url.clone().unwrap_or_else(local),
+        }
+    }
+}

@@ -67,6 +67,7 @@ pub struct Delivery {
     signals: Arc<Signals>,
     counts: Arc<Counts>,
     ended: Receiver<()>,
+    thread: std::thread::Thread,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +81,7 @@ impl Delivery {
         let signals = Arc::new(Signals::default());
         let counts = Arc::new(Counts::default());
         let (done, ended) = sync_channel(1);
-        let mut thread = Thread {
+        let mut state = Thread {
             lines,
             target,
             look,
@@ -89,12 +90,13 @@ impl Delivery {
             piece: Vec::with_capacity(PIECE_BYTES),
             kept_at: Instant::now(),
         };
-        std::thread::Builder::new().name("delivery".to_owned()).spawn(move || {
-            thread.run();
+        let thread = std::thread::Builder::new().name("delivery".to_owned()).spawn(move || {
+            state.run();
             // Whoever stopped waiting need not know.
             let _told = done.try_send(());
         })?;
-        Ok(Self { signals, counts, ended })
+        let thread = thread.thread().clone();
+        Ok(Self { signals, counts, ended, thread })
     }
 
     pub fn counts(&self) -> Arc<Counts> {
@@ -110,6 +112,7 @@ impl Delivery {
     /// a blocked pipe keeps the thread. Call it after the journal is closed.
     pub fn stop(self, timeout: Duration) -> bool {
         self.signals.stop.store(true, Ordering::Relaxed);
+        self.thread.unpark();
         self.ended.recv_timeout(timeout).is_ok()
     }
 }
@@ -158,7 +161,8 @@ impl Thread {
                     if stopping {
                         return;
                     }
-                    std::thread::sleep(RETRY);
+                    // Woken early when it is time to stop.
+                    std::thread::park_timeout(RETRY);
                     self.target.reopen();
                 }
             }

@@ -317,7 +317,7 @@ fn read_whitelist(reader: &mut Reader<'_, '_>) -> Vec<(String, Vec<Glob>)> {
             one => source::scalar(one).map(|one| vec![one]),
         };
         match globs {
-            Some(globs) => rules.push((name, globs.iter().map(|text| Glob::new(text)).collect())),
+            Some(globs) => rules.push((name, globs.iter().map(Glob::new).collect())),
             None => {
                 let path = format!("param_whitelist.{name}");
                 reader.problem_at(&path, "must be a list of patterns");

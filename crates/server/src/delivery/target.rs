@@ -54,7 +54,7 @@ impl Target for Stream {
                 // Somebody gave us a non-blocking descriptor: wait like a
                 // blocking one would.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    std::thread::sleep(Duration::from_millis(5));
+                    std::thread::park_timeout(Duration::from_millis(5));
                 }
                 Err(error) => return Err(error),
             }

@@ -26,6 +26,7 @@ impl Rng for SystemRng {
         })
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the generator that others are handed")]
     fn fill_secure(&self, buffer: &mut [u8]) {
         // Without it no secret could be made at all; there is no way on.
         getrandom::fill(buffer).expect("the operating system has a random generator");
