@@ -16,7 +16,11 @@ mod query;
 pub mod routes;
 pub mod socket;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -26,7 +30,10 @@ use axum::{
 };
 use bytes::Bytes;
 use dataplane::{
+    answer::Answer,
+    listen::Fallback,
     network::client_address,
+    ports::BoxFuture,
     scope::{RequestScope, Scoped},
 };
 use domain::{
@@ -35,6 +42,7 @@ use domain::{
 };
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -164,6 +172,22 @@ impl Management {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+}
+
+/// The management side behind the public listener.
+pub struct Door(pub Arc<Management>);
+
+impl Fallback for Door {
+    fn call(
+        &self,
+        request: http::Request<Incoming>,
+        peer: SocketAddr,
+    ) -> BoxFuture<'_, http::Response<Answer>> {
+        Box::pin(async move {
+            let response = self.0.handle(request, Origin::Network(peer.ip())).await;
+            response.map(|body| Answer::Other(body.map_err(Into::into).boxed_unsync()))
+        })
     }
 }
 

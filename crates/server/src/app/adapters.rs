@@ -2,7 +2,7 @@
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
-use domain::{ids::InstanceId, record::Record, time::Timestamp};
+use domain::{ids::InstanceId, record::Record};
 use logstore::{
     CommitObserver, Intake, Journal, NoRoom, Stream, cursor::CursorStore, follow::Follower,
     fs::StdFs,
@@ -10,9 +10,8 @@ use logstore::{
 
 use crate::{
     delivery::Lines,
-    manage::levels::{Levels, Override, Subject},
     metrics::{Books, Metrics},
-    trace::{self, LevelControl, Sink, Taken, TraceLevel},
+    trace::{Sink, Taken},
 };
 
 /// Traces into the journal.
@@ -110,39 +109,5 @@ pub fn books(intake: &Intake) -> Books {
             ("write_failed", accounts.lost.write_failed),
             ("sync_failed", accounts.lost.sync_failed),
         ],
-    }
-}
-
-/// The trace levels as the management side steers them.
-pub struct SteeredLevels(pub Arc<LevelControl>);
-
-impl Levels for SteeredLevels {
-    fn base(&self) -> &'static str {
-        self.0.configured().as_str()
-    }
-
-    fn overrides(&self, now: Timestamp) -> Vec<Override> {
-        let set = self.0.overrides(now).into_iter();
-        set.map(|set| Override {
-            subject: match set.subject {
-                trace::Subject::Everything => Subject::Everything,
-                trace::Subject::Project(id) => Subject::Project(id),
-                trace::Subject::Token(id) => Subject::Token(id),
-            },
-            level: set.level.as_str(),
-            until: set.until,
-        })
-        .collect()
-    }
-
-    fn set(&self, change: Override) -> Result<(), &'static str> {
-        let level = TraceLevel::parse(change.level).ok_or("level is not known")?;
-        let subject = match change.subject {
-            Subject::Everything => trace::Subject::Everything,
-            Subject::Project(id) => trace::Subject::Project(id),
-            Subject::Token(id) => trace::Subject::Token(id),
-        };
-        let change = trace::level::Override { subject, level, until: change.until };
-        self.0.set(change).map_err(|_| "too many levels are set at once")
     }
 }
