@@ -1,17 +1,27 @@
 //! Small bridges between parts that do not know each other.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use domain::{ids::InstanceId, record::Record};
+use dataplane::plane::Plane;
+use domain::{ids::InstanceId, record::Record, time::Timestamp};
 use logstore::{
     CommitObserver, Intake, Journal, NoRoom, Stream, cursor::CursorStore, follow::Follower,
     fs::StdFs,
 };
+use store::Store;
 
 use crate::{
     delivery::Lines,
-    metrics::{Books, Metrics},
-    trace::{Sink, Taken},
+    http::{Observed, futures::Checks},
+    manage::levels::{Levels, Override, Subject},
+    metrics::{Books, Kind, Metrics, MetricsError, Reading},
+    readiness::{Check, Readiness},
+    trace::{self, LevelControl, Sink, Taken, TraceLevel},
 };
 
 /// Traces into the journal.
@@ -109,5 +119,143 @@ pub fn books(intake: &Intake) -> Books {
             ("write_failed", accounts.lost.write_failed),
             ("sync_failed", accounts.lost.sync_failed),
         ],
+    }
+}
+
+/// What the health and metrics routes show.
+pub struct Shown {
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<Readiness>,
+    pub store: Store,
+}
+
+impl Observed for Shown {
+    fn readiness(&self) -> Checks<'_> {
+        Box::pin(async {
+            // The database is the one part that does not answer from memory;
+            // its own bound on waiting holds here.
+            let database = self.store.ping().await;
+            let database = database.map_err(|error| error.public().to_owned());
+            let mut checks = vec![(Check::Database.as_str(), database)];
+            checks.extend(self.readiness.checks());
+            checks
+        })
+    }
+
+    fn prometheus(&self) -> String {
+        self.metrics.text().unwrap_or_else(|error| {
+            tracing::error!(error = &error as &(dyn std::error::Error + 'static), "no metrics");
+            String::new()
+        })
+    }
+
+    fn metrics_json(&self) -> serde_json::Value {
+        self.metrics.json()
+    }
+}
+
+/// Makes the journal's state part of readiness: its disk, and its being
+/// writable, without which no request may be forwarded.
+pub fn watch_journal(readiness: &Readiness, intake: &Intake) {
+    let journal = intake.clone();
+    readiness.watch(Check::Journal, move || match journal.accounts().failed {
+        Some(failure) => Err(failure.as_str().to_owned()),
+        None => Ok(()),
+    });
+    let disk = intake.clone();
+    readiness.watch(Check::Disk, move || match disk.accounts().failed {
+        Some(logstore::Failure::DiskFull) => Err("the disk is full".to_owned()),
+        _ => Ok(()),
+    });
+}
+
+/// Everything that the journal counts, on the page of metrics.
+pub fn measure_journal(metrics: &Metrics, intake: &Intake) -> Result<(), MetricsError> {
+    let journal = intake.clone();
+    metrics.read(Reading::books(move || books(&journal)))?;
+    let journal = intake.clone();
+    let names = vec![
+        (Kind::Counter, "llm_proxy_journal_bytes_total", "Bytes appended to the journal."),
+        (Kind::Counter, "llm_proxy_journal_batches_total", "Batches appended to the journal."),
+        (Kind::Counter, "llm_proxy_journal_syncs_total", "Syncs of the journal."),
+        (Kind::Counter, "llm_proxy_journal_sync_seconds_total", "Time spent in syncs."),
+        (Kind::Counter, "llm_proxy_journal_reopens_total", "Files replaced under the journal."),
+        (Kind::Gauge, "llm_proxy_journal_queue_items", "Items that wait to be appended."),
+        (Kind::Gauge, "llm_proxy_journal_queue_bytes", "Room taken in the queue."),
+        (Kind::Gauge, "llm_proxy_journal_failed", "1 while the journal cannot be written."),
+        (Kind::Counter, "llm_proxy_traces_dropped_total", "Trace lines without room."),
+    ];
+    metrics.read(Reading::many(names, move || {
+        let now = journal.accounts();
+        vec![
+            now.journal_bytes as f64,
+            now.batches as f64,
+            now.syncs as f64,
+            now.sync_seconds,
+            now.file_reopens as f64,
+            now.queue_items as f64,
+            now.queue_bytes as f64,
+            f64::from(u8::from(now.failed.is_some())),
+            now.traces_dropped as f64,
+        ]
+    }))
+}
+
+/// What the data plane counts outside of records.
+pub fn measure_plane(metrics: &Metrics, plane: &Arc<Plane>) -> Result<(), MetricsError> {
+    let active = Arc::clone(plane);
+    metrics.read(Reading::one(
+        Kind::Gauge,
+        "llm_proxy_active_requests",
+        "Requests at work.",
+        move || active.active_requests() as f64,
+    ))?;
+    let open = Arc::clone(plane);
+    metrics.read(Reading::one(
+        Kind::Gauge,
+        "llm_proxy_connections_open",
+        "Connections of clients.",
+        move || open.counters.connections_open.load(Ordering::Relaxed) as f64,
+    ))?;
+    let errors = Arc::clone(plane);
+    metrics.read(Reading::labelled(
+        "llm_proxy_connection_errors_total",
+        "Connections that ended before a head was parsed; they leave no record.",
+        "reason",
+        move || errors.counters.connection_errors().collect(),
+    ))
+}
+
+/// The trace levels as the management side steers them.
+pub struct SteeredLevels(pub Arc<LevelControl>);
+
+impl Levels for SteeredLevels {
+    fn base(&self) -> &'static str {
+        self.0.configured().as_str()
+    }
+
+    fn overrides(&self, now: Timestamp) -> Vec<Override> {
+        let set = self.0.overrides(now).into_iter();
+        set.map(|set| Override {
+            subject: match set.subject {
+                trace::Subject::Everything => Subject::Everything,
+                trace::Subject::Project(id) => Subject::Project(id),
+                trace::Subject::Token(id) => Subject::Token(id),
+            },
+            level: set.level.as_str(),
+            until: set.until,
+        })
+        .collect()
+    }
+
+    fn set(&self, change: Override) -> Result<(), &'static str> {
+        let level = TraceLevel::parse(change.level).ok_or("level is not known")?;
+        let subject = match change.subject {
+            Subject::Everything => trace::Subject::Everything,
+            Subject::Project(id) => trace::Subject::Project(id),
+            Subject::Token(id) => trace::Subject::Token(id),
+        };
+        let change = trace::level::Override { subject, level, until: change.until };
+        self.0.set(change).map_err(|_| "too many levels are set at once")
     }
 }
