@@ -91,7 +91,7 @@ const ANSWER: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"Hello\"}}]}\
 fn unreported_usage_is_estimated_and_says_how() {
     let budget = TextBudget::new(1 << 20);
     let estimator = Estimator::start(budget.clone()).expect("a thread");
-    let (sender, delivered) = mpsc::channel();
+    let (sender, delivered) = mpsc::sync_channel(2 * ESTIMATES_QUEUED_MAX + 2);
     for model in ["gpt-4o", "gpt-4-turbo"] {
         let record = record(Operation::Chat, model);
         assert!(Estimator::wants(&record));
@@ -118,7 +118,7 @@ fn unreported_usage_is_estimated_and_says_how() {
 fn every_record_is_delivered_exactly_once_whatever_happens() {
     let budget = TextBudget::default();
     let estimator = Estimator::start(budget.clone()).expect("a thread");
-    let (sender, delivered) = mpsc::channel();
+    let (sender, delivered) = mpsc::sync_channel(2 * ESTIMATES_QUEUED_MAX + 2);
     let records = ESTIMATES_QUEUED_MAX * 2;
     for _ in 0..records {
         let sender = sender.clone();
