@@ -271,3 +271,81 @@ fn rounds(options: &Options, targets: &mut [Target]) -> Result<Vec<Sample>> {
     }
     Ok(samples)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::{scenario::Kind, *};
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// Starts a part on a thread that lives as long as the test process.
+    fn start(part: impl FnOnce(SocketAddr) -> Result<()> + Send + 'static) -> SocketAddr {
+        let address = free_address().expect("a free address");
+        std::thread::spawn(move || part(address));
+        wire::wait_for(address, TIMEOUT).expect("the part listens");
+        address
+    }
+
+    fn check(shape: Shape) {
+        let name = format!("xtask-line-{}-{}.jsonl", std::process::id(), shape.name());
+        let file = std::env::temp_dir().join(name);
+        let provider = start(move |address| provider::run(address, shape));
+        let upstream = provider.to_string();
+        let bare = start(move |address| bare::run(address, shape, &upstream));
+        let (upstream, records) = (provider.to_string(), file.clone());
+        let line = start(move |address| line::run(address, shape, &upstream, &records));
+
+        let mut sent = 0;
+        for kind in [Kind::Plain, Kind::Stream, Kind::Paced] {
+            let direct = scenario::shot(kind, provider, "", scenario::LINE_TOKEN);
+            let bytes = direct.probe().expect("the provider answers");
+            for address in [bare, line] {
+                let shot = scenario::shot(kind, address, "", scenario::LINE_TOKEN);
+                let shot = load::Shot { body_bytes: Some(bytes), ..shot };
+                let seen = load::closed_loop(&shot, 4, Duration::from_millis(30)).expect("a loop");
+                assert!(seen.answers >= 4, "{kind:?}: {}", seen.answers);
+                sent += if address == line { seen.answers } else { 0 };
+            }
+        }
+        let shot = scenario::shot(Kind::Plain, line, "", scenario::LINE_TOKEN);
+        sent +=
+            load::fixed_rate(&shot, 200, Duration::from_millis(100)).expect("a rate").len() as u64;
+        let stranger = scenario::shot(Kind::Plain, line, "", "sk-nobody").probe();
+        assert!(stranger.is_err_and(|error| error.to_string().contains("401")));
+
+        // One line for each request, the refused one included.
+        let start = Instant::now();
+        let lines = || std::fs::read_to_string(&file).expect("its file").lines().count() as u64;
+        while lines() < sent + 1 && start.elapsed() < TIMEOUT {
+            std::thread::yield_now();
+        }
+        assert_eq!(lines(), sent + 1);
+        let text = std::fs::read_to_string(&file).expect("its file");
+        for line in text.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+            assert_eq!(line["status_code"] == 200, line["response_bytes"] != 0, "{line}");
+        }
+        std::fs::remove_file(file).expect("removed");
+    }
+
+    #[test]
+    fn the_parts_forward_and_keep_count_on_one_runtime() {
+        check(Shape::Multi);
+    }
+
+    #[test]
+    fn the_parts_forward_and_keep_count_on_one_runtime_a_core() {
+        check(Shape::PerCore);
+    }
+
+    #[test]
+    fn peers_are_read() {
+        let peer: Peer = "nginx=http://127.0.0.1:81/x/,42".parse().expect("a peer");
+        assert_eq!((peer.name.as_str(), peer.prefix.as_str(), peer.pid), ("nginx", "/x", 42));
+        for bad in ["nginx", "nginx=127.0.0.1:81,42", "nginx=http://127.0.0.1:81"] {
+            assert!(bad.parse::<Peer>().is_err(), "{bad}");
+        }
+    }
+}

@@ -55,7 +55,7 @@ impl Upstreams {
         Ok(Self { tls, proxy })
     }
 
-    pub(crate) fn connector(&self, connect_timeout: Duration) -> HttpsConnector<Route> {
+    pub(crate) fn connector(&self, connect_timeout: Duration) -> Connector {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         // Without it the last small chunk of an answer waits for an
@@ -63,14 +63,40 @@ impl Upstreams {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(connect_timeout));
         tcp.set_keepalive(Some(Duration::from_secs(60)));
-        HttpsConnectorBuilder::new()
+        let https = HttpsConnectorBuilder::new()
             .with_tls_config(self.tls.clone())
             .https_or_http()
             .enable_http1()
             .enable_http2()
-            .wrap_connector(Route { tcp, proxy: self.proxy.clone() })
+            .wrap_connector(Route { tcp, proxy: self.proxy.clone() });
+        Connector { https, connect_timeout }
     }
 }
+
+/// A connection ready for requests, tunnel and TLS included, within the connect
+/// timeout.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    https: HttpsConnector<Route>,
+    connect_timeout: Duration,
+}
+
+impl Service<Uri> for Connector {
+    type Response = <HttpsConnector<Route> as Service<Uri>>::Response;
+    type Error = BoxError;
+    type Future = Connecting<Self::Response>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.https.poll_ready(cx)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let connecting = tokio::time::timeout(self.connect_timeout, self.https.call(target));
+        Box::pin(async move { connecting.await? })
+    }
+}
+
+type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
 /// Straight to the provider, or through the forward proxy's tunnel.
 #[derive(Clone)]
@@ -82,7 +108,7 @@ pub(crate) struct Route {
 impl Service<Uri> for Route {
     type Response = TokioIo<TcpStream>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+    type Future = Connecting<Self::Response>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.tcp.poll_ready(cx).map_err(Into::into)

@@ -20,7 +20,7 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -36,6 +36,8 @@ use crate::{
 
 /// A TLS handshake must be over within this.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After an error of the listener, before the next try.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers what is not the data plane's.
 pub trait Fallback: Send + Sync + 'static {
@@ -46,39 +48,91 @@ pub trait Fallback: Send + Sync + 'static {
 /// The certificate in use, replaced while running when its files change.
 pub type SharedTls = Arc<ArcSwapOption<ServerConfig>>;
 
-/// One listening socket and what stands behind it. Each runtime has its own.
-pub struct Listen {
+/// A connection on its way from the listener to a lane.
+pub struct Accepted {
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    /// One of `connections_max`, given back when the connection ends.
+    permit: OwnedSemaphorePermit,
+}
+
+/// Connections that wait for a lane to take them.
+pub const LANE_QUEUE_MAX: usize = 1024;
+
+/// Accepts connections and deals them out to the lanes in turn, until `stop`.
+/// The lanes end when their connections have.
+pub async fn accept(
+    listener: TcpListener,
+    plane: Arc<Plane>,
+    lanes: Vec<mpsc::Sender<Accepted>>,
+    stop: CancellationToken,
+) {
+    let connections = Arc::new(Semaphore::new(plane.parts.limits.connections_max));
+    for lane in lanes.iter().cycle() {
+        let accepted = tokio::select! {
+            accepted = next(&listener, &plane, &connections) => accepted,
+            () = stop.cancelled() => return,
+        };
+        if lane.send(accepted).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The next connection, as soon as there is room for one.
+async fn next(listener: &TcpListener, plane: &Plane, connections: &Arc<Semaphore>) -> Accepted {
+    let permit = Arc::clone(connections).acquire_owned().await;
+    let permit = permit.expect("the semaphore is never closed");
+    loop {
+        let accepted = listener.accept().await.and_then(|(stream, peer)| {
+            // Without it the last small chunk of an answer waits for an
+            // acknowledgement.
+            stream.set_nodelay(true)?;
+            Ok((stream.into_std()?, peer))
+        });
+        match accepted {
+            Ok((stream, peer)) => {
+                plane.counters.connections_total.fetch_add(1, Ordering::Relaxed);
+                return Accepted { stream, peer, permit };
+            }
+            Err(error) => {
+                plane.counters.connection_error(ConnectionError::Accept);
+                tracing::warn!(error = %error, "a connection could not be accepted");
+                // Out of file descriptors: accepting again at once would spin.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves connections on one runtime. Each runtime has its own lane, with its
+/// own pools, so that a request stays on the thread where it arrived.
+pub struct Lane {
     pub plane: Arc<Plane>,
     pub pools: Pools,
     pub fallback: Arc<dyn Fallback>,
     /// Holds `None` for plain HTTP.
     pub tls: SharedTls,
-    pub connections: Arc<Semaphore>,
-    /// Cancelled when no new connection or request may begin.
+    /// Cancelled when no new request may begin.
     pub stop: CancellationToken,
 }
 
-impl Listen {
-    /// Accepts until `stop`, then lets running requests end. Resolves when all
-    /// connections are closed; dropping it cuts them.
-    pub async fn run(self, listener: TcpListener) {
+impl Lane {
+    /// Serves what comes until the sender is gone and all connections ended.
+    /// Dropping it cuts them.
+    pub async fn run(self, mut incoming: mpsc::Receiver<Accepted>) {
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         let _cut_on_drop = cut.clone().drop_guard();
-        let shared = Arc::new(self);
-        loop {
-            let accepted = tokio::select! {
-                accepted = shared.accept(&listener) => accepted,
-                () = shared.stop.cancelled() => break,
-            };
-            let Some((stream, peer, permit)) = accepted else { continue };
-            let (shared, cut) = (Arc::clone(&shared), cut.clone());
+        let lane = Arc::new(self);
+        while let Some(Accepted { stream, peer, permit }) = incoming.recv().await {
+            let (lane, cut) = (Arc::clone(&lane), cut.clone());
             tasks.spawn(async move {
-                let plane = Arc::clone(&shared.plane);
+                let plane = Arc::clone(&lane.plane);
                 let open = &plane.counters.connections_open;
                 open.fetch_add(1, Ordering::Relaxed);
                 // `None`: cut at the end of the time to drain.
-                let _ended = cut.run_until_cancelled(shared.connection(stream, peer)).await;
+                let _ended = cut.run_until_cancelled(lane.take(stream, peer)).await;
                 open.fetch_sub(1, Ordering::Relaxed);
                 drop(permit);
             });
@@ -87,26 +141,12 @@ impl Listen {
         tasks.wait().await;
     }
 
-    /// The next connection, when there is room for one.
-    async fn accept(
-        &self,
-        listener: &TcpListener,
-    ) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-        let permit = Arc::clone(&self.connections).acquire_owned().await.ok()?;
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                self.plane.counters.connections_total.fetch_add(1, Ordering::Relaxed);
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(error = %error, "TCP_NODELAY was refused");
-                }
-                Some((stream, peer, permit))
-            }
+    async fn take(self: Arc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => self.connection(stream, peer).await,
             Err(error) => {
                 self.plane.counters.connection_error(ConnectionError::Accept);
-                tracing::warn!(error = %error, "a connection could not be accepted");
-                // Out of file descriptors: accepting again at once would spin.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                None
+                tracing::warn!(error = %error, "a connection could not be registered");
             }
         }
     }

@@ -15,7 +15,6 @@ use http::{
     uri::{self, PathAndQuery},
 };
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{self, Client},
     rt::{TokioExecutor, TokioTimer},
@@ -23,7 +22,7 @@ use hyper_util::{
 
 use crate::{
     admit::{self, Admitted},
-    connect::{Route, Upstreams},
+    connect::{Connector, Upstreams},
     finish::Unfinished,
     hop::{self, BAGGAGE, TRACEPARENT, TRACESTATE, X_CORRELATION_ID, X_REQUEST_ID},
     limits::ATTEMPTS_MAX,
@@ -37,7 +36,7 @@ use crate::{
     upload::{UpBody, UploadFailure},
 };
 
-type Pool = Client<HttpsConnector<Route>, UpBody>;
+type Pool = Client<Connector, UpBody>;
 
 /// The pools of one runtime, one for each provider.
 #[derive(Clone)]

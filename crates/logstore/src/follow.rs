@@ -148,7 +148,10 @@ impl Follower {
     fn next_file(&self) -> io::Result<Option<(u64, PathBuf)>> {
         let Some(reading) = &self.file else { return Ok(None) };
         let files = files_of(&*self.fs, &self.dir, &self.cursor.instance)?;
-        Ok(files.into_iter().find(|(first_seq, _)| *first_seq > reading.first_seq))
+        let next = files.into_iter().find(|(first_seq, _)| *first_seq > reading.first_seq);
+        // A file that is being begun may still be taken back.
+        let begun = |path: &Path| self.fs.identity(path).is_ok_and(|file| file.bytes > 0);
+        Ok(next.filter(|(_, path)| begun(path)))
     }
 }
 

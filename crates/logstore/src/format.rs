@@ -7,6 +7,10 @@
 //! next begins: lines of it numbered at or past the next file's first seq are
 //! superseded and do not count.
 //!
+//! Beside them lie `torn/` (bytes that recovery cut off or found damaged, named
+//! after file and range; never deleted by us), `cursors/` (where named readers
+//! are) and `reserve` (disk space for the last lines of a full disk).
+//!
 //! **Lines.** Every line is one JSON object without raw control characters,
 //! ended by `\n`. Lines are numbered from 1, densely, over all files and starts
 //! of an instance; commit lines have no number. A line whose first key begins
@@ -391,6 +395,43 @@ mod tests {
             ["x.jsonl", "eu-1-42.jsonl", "eu-1-000000000000.jsonl", "eu-1-00000000004x.jsonl"]
         {
             assert_eq!(parse_file_name(name), None, "{name}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn openings_are_read_back_exactly(
+            texts in proptest::collection::vec("\\PC{0,20}|[\\x00-\\x1f\"\\\\]{0,9}", 4),
+            id: u128,
+            v6: bool,
+        ) {
+            let uuid = uuid::Uuid::from_u128(id);
+            let labels = std::collections::BTreeMap::from([("team".to_owned(), texts[3].clone())]);
+            let labels = Labels::try_from(labels).map_err(proptest::test_runner::TestCaseError::fail)?;
+            let opening = Opening {
+                record_id: domain::ids::RecordId(uuid),
+                ts: Timestamp::from_micros(1_763_892_000_000_001),
+                request_id: RequestId::parse(b"a-1").expect("valid"),
+                correlation_id: CorrelationId::parse(b"b-2").expect("valid"),
+                trace_id: TraceId::parse(&[b'a'; 32]).expect("valid"),
+                span_id: SpanId::parse(&[b'b'; 16]).expect("valid"),
+                parent_span_id: v6.then(|| SpanId::parse(&[b'c'; 16]).expect("valid")),
+                project_id: domain::ids::ProjectId(uuid),
+                project: texts[0].as_str().into(),
+                token_id: domain::ids::TokenId(uuid),
+                labels: Some(labels.to_json().into()),
+                client_ip: Some(if v6 { [7u16; 8].into() } else { [1u8; 4].into() }),
+                provider: texts[1].as_str().into(),
+                operation: Operation::Messages,
+                method: "POST".into(),
+                path: texts[2].as_str().into(),
+                http_version: "2",
+            };
+            let mut out = Vec::new();
+            write_opening(&mut out, &opening);
+            proptest::prop_assert_eq!(out.iter().filter(|b| **b < 0x20).count(), 1);
+            let back = parse_opening(&out[..out.len() - 1]).expect("an opening");
+            proptest::prop_assert_eq!(format!("{back:?}"), format!("{opening:?}"));
         }
     }
 }

@@ -114,10 +114,7 @@ impl Accounts {
     }
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an opening is moved once into a buffer that is reused; a box would cost more"
-)]
+/// Openings stand unboxed: they are moved once into a buffer that is reused.
 pub(crate) enum Item {
     Open(Opening),
     Record(Box<Record>, Option<Stored>),

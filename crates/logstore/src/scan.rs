@@ -252,3 +252,37 @@ struct Found {
     end: usize,
     commit: Commit,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn runs_are_the_lines_that_are_not_internal(
+            lines in proptest::collection::vec("\\{\"[_a-c]{1,3}\":\"[^\\n]{0,9}\"\\}", 1..20),
+            first_seq in 1u64..1000,
+        ) {
+            let bytes: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            let last_seq = first_seq + lines.len() as u64 - 1;
+            let bytes = bytes.as_bytes();
+            let batch = Batch { bytes, first_seq, last_seq, end: 0, damage: None };
+            let shown: Vec<u8> = batch.runs().flat_map(|(_, run)| run.to_vec()).collect();
+            let expected: Vec<u8> = batch
+                .lines()
+                .filter(|(_, line)| !line.starts_with(INTERNAL_PREFIX))
+                .flat_map(|(_, line)| [line, b"\n"].concat())
+                .collect();
+            prop_assert_eq!(shown, expected);
+            for (seq, run) in batch.runs() {
+                let last = run.split_inclusive(|b| *b == b'\n').next_back().unwrap_or_default();
+                let (_, line) = batch.lines().find(|(at, _)| *at == seq).expect("a line");
+                prop_assert_eq!(last.strip_suffix(b"\n").unwrap_or_default(), line);
+            }
+            let number = |(at, _): (u64, &[u8])| at;
+            prop_assert_eq!(batch.lines().map(number).last(), Some(last_seq));
+        }
+    }
+}

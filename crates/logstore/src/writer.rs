@@ -7,11 +7,12 @@
 //! their waiters told, and no new request is accepted until a later attempt
 //! succeeds. A file whose sync failed is never trusted or synced again.
 
+mod disk;
+
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     io,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,13 +24,13 @@ use domain::{
 };
 
 use crate::{
-    format::{self, Commit, Reason},
-    fs::{Fs, JournalFile, copy_range},
+    format::{self, Reason},
+    fs::Fs,
     journal::{CommitObserver, JournalConfig, Sync},
     queue::{Accounts, BATCH_ITEMS, Failure, Item, RESERVATION_BYTES, Shared, Stored, Stream},
-    recover::{Recovered, move_aside},
-    scan::Scanner,
+    recover::Recovered,
 };
+use disk::Current;
 
 /// Serialised bytes after which a batch is closed.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -57,20 +58,8 @@ impl Hasher for IdHasher {
 
 type Openings = HashMap<RecordId, Opening, BuildHasherDefault<IdHasher>>;
 
-/// The file that is being written.
-struct Current {
-    file: Arc<dyn JournalFile>,
-    path: PathBuf,
-    first_seq: u64,
-    /// End of the last batch.
-    end: u64,
-    synced_end: u64,
-    synced_seq: u64,
-    /// Nothing stands behind `end`: a failed append was cut off.
-    cut: bool,
-}
-
 /// Lines of one batch, serialised, and who belongs to them.
+#[expect(clippy::vec_box, reason = "records arrive boxed: moving the box is cheaper")]
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
@@ -98,6 +87,9 @@ pub(crate) struct Writer {
     /// Openings of the batch at hand without an end in it.
     fresh: Openings,
     batch: Batch,
+    /// Openings whose end is in the batch at hand. They count as open until it
+    /// is appended; if it is lost, the next start records them as interrupted.
+    ending: Vec<RecordId>,
     /// Waiters whose lines are appended and must be synced first.
     unsynced_waiters: Vec<Stored>,
     unsynced_since: Option<Instant>,
@@ -140,6 +132,7 @@ impl Writer {
             open: Openings::default(),
             fresh: Openings::default(),
             batch: Batch::default(),
+            ending: Vec::new(),
             unsynced_waiters: Vec::new(),
             unsynced_since: None,
             unsynced_records: 0,
@@ -240,8 +233,9 @@ impl Writer {
             }
             Item::Record(record, stored) => {
                 // An opening whose end is in the same batch needs no line.
-                if self.fresh.remove(&record.record_id).is_none() {
-                    self.open.remove(&record.record_id);
+                let elided = self.fresh.remove(&record.record_id).is_some();
+                if !elided && self.open.contains_key(&record.record_id) {
+                    self.ending.push(record.record_id);
                 }
                 record.write_json(&self.envelope, &mut batch.bytes);
                 batch.bytes.push(b'\n');
@@ -316,6 +310,9 @@ impl Writer {
             }
         });
         if outcome.is_ok() {
+            for id in self.ending.drain(..) {
+                self.open.remove(&id);
+            }
             self.unsynced_records += count;
             self.unsynced_since.get_or_insert_with(Instant::now);
             if count > 0 {
@@ -332,6 +329,7 @@ impl Writer {
         } else {
             self.batch.waiters.drain(..).for_each(|tell| tell(appended));
         }
+        self.ending.clear();
         self.batch.records.clear();
         self.batch.bytes.clear();
         self.batch.lines = 0;
@@ -366,105 +364,6 @@ impl Writer {
         }
     }
 
-    /// One write of the batch and its commit line; a failed one is cut off.
-    fn append_once(&mut self) -> io::Result<()> {
-        let Some(current) = self.current.as_mut().filter(|current| current.cut) else {
-            return Err(io::Error::other("no journal file can be appended to"));
-        };
-        let body = self.batch.bytes.len();
-        let crc = crc32c::crc32c(&self.batch.bytes);
-        let seq = self.seq + self.batch.lines;
-        Commit { lines: self.batch.lines, crc, seq }.write(&mut self.batch.bytes);
-        match current.file.append(&self.batch.bytes) {
-            Ok(()) => {
-                current.end += self.batch.bytes.len() as u64;
-                self.seq = seq;
-                Ok(())
-            }
-            Err(error) => {
-                self.batch.bytes.truncate(body);
-                current.cut = current.file.truncate(current.end).is_ok();
-                Err(error)
-            }
-        }
-    }
-
-    fn rotate_if_due(&mut self) {
-        let due = self.current.as_ref().is_some_and(|c| c.end >= self.config.file_bytes_max);
-        if !due {
-            return;
-        }
-        if self.config.sync != Sync::Os && !self.sync_now() {
-            return;
-        }
-        if let Err(error) = self.begin_file(Reason::Rotate, self.seq + 1, &[], 0) {
-            // The old file still takes lines; the next batch tries again.
-            tracing::warn!(%error, "could not begin the next journal file");
-        }
-    }
-
-    fn reopen(&mut self) -> io::Result<()> {
-        if self.unsynced_since.is_some() && self.config.sync != Sync::Os {
-            self.sync_now();
-        }
-        self.begin_file(Reason::Reopen, self.seq + 1, &[], 0)?;
-        self.shared.settle(|accounts| accounts.file_reopens += 1);
-        Ok(())
-    }
-
-    /// Begins a file whose first batch makes earlier files unnecessary for
-    /// recovery: header, unfinished openings, then `more` lines. On failure
-    /// nothing has changed.
-    fn begin_file(
-        &mut self,
-        reason: Reason,
-        first_seq: u64,
-        more: &[u8],
-        more_lines: u64,
-    ) -> io::Result<()> {
-        let dir = &self.config.dir;
-        let path = dir.join(format::file_name(&self.envelope.instance, first_seq));
-        let mut bytes = Vec::new();
-        let now = self.clock.now();
-        format::write_header(&mut bytes, &self.envelope, self.boot, reason, first_seq, now);
-        for opening in self.open.values() {
-            format::write_opening(&mut bytes, opening);
-        }
-        bytes.extend_from_slice(more);
-        let lines = 1 + self.open.len() as u64 + more_lines;
-        let seq = first_seq - 1 + lines;
-        Commit { lines, crc: crc32c::crc32c(&bytes), seq }.write(&mut bytes);
-        let file = match self.fs.create(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                move_aside(&*self.fs, &dir.join("torn"), &path)?;
-                self.fs.create(&path)?
-            }
-            file => file?,
-        };
-        let written =
-            file.append(&bytes).and_then(|()| file.sync()).and_then(|()| self.fs.sync_dir(dir));
-        if let Err(error) = written {
-            // Without a name it cannot be taken for a file of the journal.
-            if let Err(error) = self.fs.remove(&path).or_else(|_| file.truncate(0)) {
-                tracing::error!(%error, path = %path.display(), "could not remove a failed file");
-            }
-            return Err(error);
-        }
-        let end = bytes.len() as u64;
-        let synced_end = end;
-        let cut = true;
-        self.current =
-            Some(Current { file, path, first_seq, end, synced_end, synced_seq: seq, cut });
-        self.seq = seq;
-        self.unsynced_since = None;
-        self.shared.settle(|accounts| {
-            accounts.seq = seq;
-            accounts.journal_bytes += end;
-        });
-        self.shared.publish(seq);
-        Ok(())
-    }
-
     fn sync_if_due(&mut self, closing: bool) {
         let Some(since) = self.unsynced_since else { return };
         let due = match self.config.sync {
@@ -474,71 +373,6 @@ impl Writer {
         };
         if due {
             self.sync_now();
-        }
-    }
-
-    /// True if everything appended is on the disk now.
-    fn sync_now(&mut self) -> bool {
-        let Some(current) = &mut self.current else {
-            self.unsynced_since = None;
-            self.unsynced_waiters.drain(..).for_each(|tell| tell(false));
-            return false;
-        };
-        let begun = Instant::now();
-        let result = current.file.sync();
-        let seconds = begun.elapsed().as_secs_f64();
-        let synced = match result {
-            Ok(()) => {
-                current.synced_end = current.end;
-                current.synced_seq = self.seq;
-                true
-            }
-            Err(error) => self.replace_unsynced(&error),
-        };
-        let records = std::mem::take(&mut self.unsynced_records);
-        self.shared.settle(|accounts| {
-            accounts.syncs += 1;
-            accounts.sync_seconds += seconds;
-            if synced {
-                accounts.synced += records;
-            }
-        });
-        self.unsynced_since = None;
-        self.unsynced_waiters.drain(..).for_each(|tell| tell(synced));
-        synced
-    }
-
-    /// After a failed sync nobody knows what the disk holds, and a second sync
-    /// of the same file would report success: what was not acknowledged is
-    /// written to a new file.
-    fn replace_unsynced(&mut self, error: &io::Error) -> bool {
-        tracing::error!(%error, "could not sync the journal: writing its end to a new file");
-        let Some(old) = self.current.take() else { return false };
-        let again = unsynced_lines(&old).and_then(|(bytes, lines)| {
-            self.begin_file(Reason::Reopen, old.synced_seq + 1, &bytes, lines)
-        });
-        match again {
-            Ok(()) => {
-                // The old copy is superseded by its numbers; cutting it is tidy.
-                if let Err(error) = old.file.truncate(old.synced_end) {
-                    tracing::warn!(%error, "could not cut a superseded end of the journal");
-                }
-                self.shared.settle(|accounts| accounts.file_reopens += 1);
-                true
-            }
-            Err(error) => {
-                self.fail(Failure::SyncFailed, &error);
-                false
-            }
-        }
-    }
-
-    fn fail(&mut self, failure: Failure, error: &io::Error) {
-        let before = self.shared.accounts().failed;
-        self.shared.settle(|accounts| accounts.failed = Some(failure));
-        if before.is_none() {
-            let reason = failure.as_str();
-            tracing::error!(%error, reason, "the journal cannot be written: refusing requests");
         }
     }
 
@@ -582,62 +416,6 @@ impl Writer {
         }
     }
 
-    fn try_again(&mut self) {
-        let result = match &self.current {
-            Some(current) if current.cut => self.take_reserve(),
-            _ => self.reopen().and_then(|()| self.take_reserve()),
-        };
-        if result.is_ok() {
-            self.shared.settle(|accounts| accounts.failed = None);
-            tracing::warn!("the journal can be written again");
-        }
-    }
-
-    /// Somebody may have removed, replaced or cut the file under us.
-    fn check_identity(&mut self) {
-        let Some(current) = &self.current else { return };
-        let held = current.file.identity();
-        let named = self.fs.identity(&current.path);
-        let intact = matches!((&held, &named), (Ok(held), Ok(named))
-            if held == named && held.bytes == current.end);
-        if intact {
-            return;
-        }
-        let path = current.path.display().to_string();
-        tracing::error!(path, "the journal's file was tampered with: beginning a new one");
-        self.rescue();
-        if let Err(error) = self.reopen() {
-            self.current = None;
-            self.fail(Failure::WriteFailed, &error);
-        }
-    }
-
-    /// Keeps what the file that we still hold open has, under `torn/`.
-    fn rescue(&self) {
-        let Some(current) = &self.current else { return };
-        let name = format::file_name(&self.envelope.instance, current.first_seq);
-        let path = self.config.dir.join("torn").join(format!("{name}.rescued"));
-        let copied = self
-            .fs
-            .create(&path)
-            .and_then(|copy| copy_range(&*current.file, &*copy, 0, current.end));
-        if let Err(error) = copied {
-            tracing::error!(%error, "could not copy the file that was tampered with");
-        }
-    }
-
-    fn take_reserve(&self) -> io::Result<()> {
-        self.fs.allocate(&self.config.dir.join("reserve"), self.config.reserve_bytes)
-    }
-
-    fn release_reserve(&self) {
-        if let Err(error) = self.fs.remove(&self.config.dir.join("reserve"))
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::error!(%error, "could not release the journal's reserve");
-        }
-    }
-
     fn shrink_buffers(&mut self) {
         if self.batch.bytes.capacity() > KEPT_BYTES {
             self.batch.bytes.shrink_to(KEPT_BYTES);
@@ -664,26 +442,6 @@ fn push_line(out: &mut Vec<u8>, line: &[u8]) {
         out.extend(line.iter().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { *b }));
     }
     out.push(b'\n');
-}
-
-/// The committed lines of a file behind its last good sync.
-fn unsynced_lines(old: &Current) -> io::Result<(Vec<u8>, u64)> {
-    let mut scanner = Scanner::new(Arc::clone(&old.file), old.first_seq);
-    let (mut bytes, mut count) = (Vec::new(), 0);
-    while let Some(batch) = scanner.next_batch()? {
-        for (seq, line) in batch.lines().filter(|(seq, _)| *seq > old.synced_seq) {
-            debug_assert!(seq > old.synced_seq);
-            count += 1;
-            let own = [format::HEADER_PREFIX, format::COUNTERS_PREFIX];
-            if own.iter().any(|prefix| line.starts_with(prefix)) {
-                bytes.extend_from_slice(format::PADDING_LINE);
-            } else {
-                bytes.extend_from_slice(line);
-                bytes.push(b'\n');
-            }
-        }
-    }
-    Ok((bytes, count))
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -11,6 +11,8 @@ pub mod proxy;
 mod ready;
 mod screen;
 mod send;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::{
@@ -86,7 +88,7 @@ pub struct ProviderArgs {
     /// What every request gets, in the words of the x-sample header
     #[arg(long, default_value = "", value_name = "WORDS")]
     pub sample: String,
-    /// Answer from memory, for benchmarks
+    /// Answer chat completions from memory, for benchmarks: 1 KB, or 53 chunks
     #[arg(long)]
     pub prepared: bool,
     /// Keep no ledger
@@ -151,14 +153,41 @@ pub async fn run<L: Launcher>(
     let proxy = launcher.launch(launch).await.context("cannot start the proxy")?;
     let run_id = format!("demo-{:08x}", rng.next_u64() >> 32);
     let cast = Cast::create(&proxy, &run_id, key, rng).await?;
+    let failures =
+        show(&proxy, &cast, sample.as_ref(), &run_id, &args, (&mut *out, colours)).await?;
+    if let Some(path) = &args.ready_file {
+        let content = ready_content(&proxy, &cast, sample.as_ref(), &args);
+        ready::write(path, &content).context("cannot write the ready file")?;
+    }
+    if !args.once {
+        writeln!(out, "running until Ctrl-C")?;
+        out.flush()?;
+        stop.await;
+    }
+    proxy.stop().await.context("cannot stop cleanly")?;
+    if let Some(provider) = sample {
+        provider.stop().await;
+    }
+    Ok(failures == 0)
+}
+
+/// Sends, checks and prints; the number of checks that failed.
+async fn show(
+    proxy: &impl Proxy,
+    cast: &Cast,
+    sample: Option<&SampleProvider>,
+    run_id: &str,
+    args: &DemoArgs,
+    (out, colours): (&mut dyn Write, bool),
+) -> anyhow::Result<usize> {
     let calls = if sample.is_some() { sample_calls() } else { real_calls() };
-    let sent = send_all(&proxy, &cast, &run_id, calls).await?;
-    let records = settled_records(&proxy, &run_id, sent.len()).await?;
+    let sent = send_all(proxy, cast, run_id, calls).await?;
+    let records = settled_records(proxy, run_id, sent.len()).await?;
     let (books, entries) = (proxy.books(), proxy.entries().await?);
-    let ledger = sample.as_ref().map(SampleProvider::ledger);
+    let ledger = sample.map(SampleProvider::ledger);
     let mut failures = verify::disagreements(&sent, &records, ledger);
     failures.extend(verify::check_accounts(&books, &entries, Cast::TOKENS));
-    let provider_text = match &sample {
+    let provider_text = match sample {
         Some(provider) => format!("{}  (built-in sample provider)", provider.url()),
         None => "OpenAI".into(),
     };
@@ -175,20 +204,7 @@ pub async fn run<L: Launcher>(
         paint: Paint { colours },
     }
     .print(out)?;
-    if let Some(path) = &args.ready_file {
-        let content = ready_content(&proxy, &cast, sample.as_ref(), &args);
-        ready::write(path, &content).context("cannot write the ready file")?;
-    }
-    if !args.once {
-        writeln!(out, "running until Ctrl-C")?;
-        out.flush()?;
-        stop.await;
-    }
-    proxy.stop().await.context("cannot stop cleanly")?;
-    if let Some(provider) = sample {
-        provider.stop().await;
-    }
-    Ok(failures.is_empty())
+    Ok(failures.len())
 }
 
 /// The usual address, or a free port where something else has it.

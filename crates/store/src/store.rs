@@ -26,6 +26,10 @@ use crate::{
 /// How long anything waits for a lock or a connection before it says that the
 /// database is unavailable.
 const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Every writer touches this row first. SQLite begins even an immediate
+/// transaction on a read-only file without complaint, so only a write shows
+/// that there can be one; where rows are locked, this is the lock.
+const TAKE_WRITE_LOCK: &str = "UPDATE counters SET value = value WHERE name = 'pending'";
 const TOKEN_HASH_KEY: &str = "token_hash_key";
 const AUDIT_ORIGIN: &str = "audit_origin";
 
@@ -164,7 +168,8 @@ impl Store {
         let gate = tokio::time::timeout(self.0.wait_max, gate)
             .await
             .map_err(|_| Error::unavailable("other changes took too long"))?;
-        let tx = self.0.pool.begin_with(dialect::BEGIN_WRITE).await?;
+        let mut tx = self.0.pool.begin_with(dialect::BEGIN_WRITE).await?;
+        sqlx::query(TAKE_WRITE_LOCK).execute(&mut *tx).await?;
         Ok((tx, gate))
     }
 

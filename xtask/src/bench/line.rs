@@ -1,42 +1,27 @@
-//! The line: the least that does the whole job. hyper in and out, a token
-//! looked up in a map, the provider's key put in its place, and one JSON line a
-//! request handed to a thread that writes it to a file.
+//! The line: the least that does the whole job. hyper in and out, a token looked up in a map, the
+//! provider's key in its place, and one JSON line a request handed to a thread that writes it.
 
-use std::{
-    collections::HashMap,
-    fmt::Write as _,
-    io::Write as _,
-    net::SocketAddr,
-    path::Path,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    task::{Context, Poll},
-    time::{Instant, SystemTime, UNIX_EPOCH},
-};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{path::Path, sync::Arc};
 
 use anyhow::Result;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::{
-    Request, Response, StatusCode,
-    body::{Body as HttpBody, Frame, Incoming, SizeHint},
-    header::{AUTHORIZATION, HeaderValue},
-    http::uri::Authority,
-};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::{Request, Response, StatusCode, http::uri::Authority};
 
-use super::{
-    bare::{bad_gateway, redirect},
-    serve::{Answers, Body, Pool, Shape, full, pool, serve},
-};
+use super::bare::{bad_gateway, redirect};
+use super::serve::{Answers, Body, Pool, Shape, full, pool, serve};
 
-const QUEUE_LINES: usize = 65_536;
+const QUEUE_LINES: usize = 16_384;
 const BATCH_LINES: usize = 1_000;
-
-/// What every request needs.
 pub struct Shared {
     upstream: Authority,
     keys: HashMap<String, HeaderValue>,
@@ -62,6 +47,13 @@ struct Told {
     status: u16,
     response_bytes: u64,
     duration_us: u64,
+}
+
+impl Exchange {
+    fn count(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        self.told.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        frame
+    }
 }
 
 impl Drop for Exchange {
@@ -147,40 +139,12 @@ impl Answers for Line {
             Ok(response) => {
                 exchange.told.status = response.status().as_u16();
                 exchange.told.head_us = micros(exchange.start);
-                response.map(|body| Counted { body, exchange }.boxed())
+                // The body owns the exchange: its line leaves when the body ends or is dropped.
+                // Through a method, so that the closure owns the whole exchange.
+                let count = move |frame: Frame<Bytes>| exchange.count(frame);
+                response.map(|body| body.map_frame(count).boxed())
             }
             Err(error) => bad_gateway(&error.to_string()),
         }
-    }
-}
-
-/// A body that counts itself and sends its line when it ends or is dropped.
-struct Counted {
-    body: Incoming,
-    exchange: Exchange,
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            self.exchange.told.response_bytes +=
-                frame.data_ref().map_or(0, |data| data.len() as u64);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

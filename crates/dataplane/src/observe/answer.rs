@@ -15,60 +15,14 @@ use super::{
     text::Collector,
 };
 
+mod node;
+
+pub(super) use node::Node;
+use node::{Count, root_child, usage_child};
+
 /// Distinct finish reasons of one answer that are kept.
 const FINISH_REASONS_BYTES_MAX: usize = 128;
 const CODE_BYTES_MAX: usize = 128;
-
-/// A place in an answer that matters.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Node {
-    Nothing,
-    Root,
-    Type,
-    Object,
-    Model,
-    Status,
-    Response,
-    Message,
-    XGroq,
-    Choices,
-    Choice,
-    FinishReason,
-    StopReason,
-    Delta,
-    /// Generated text: a string, or parts with strings in them.
-    Generated,
-    Incomplete,
-    IncompleteReason,
-    Error,
-    ErrorMessage,
-    ErrorType,
-    ErrorCode,
-    RootCode,
-    Detail,
-    Usage,
-    InputDetails,
-    OutputDetails,
-    CacheCreation,
-    Count(Count),
-}
-
-/// The figures that providers report, by what they mean.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Count {
-    /// All input, cached included (`prompt_tokens`).
-    Prompt,
-    /// All input, or what was not cached: Anthropic's cache figures tell.
-    Input,
-    Output,
-    Total,
-    Cached,
-    CacheRead,
-    CacheCreation,
-    CacheWrite,
-    CacheWrite1h,
-    Reasoning,
-}
 
 const COUNTS: usize = Count::Reasoning as usize + 1;
 
@@ -388,10 +342,10 @@ impl Sink for Answer {
             Node::Object if value == b"response" => self.status_counts = true,
             Node::Object if value == b"error" => self.current.is_error_object = true,
             // The last one wins, and nearly always is the one that is known.
-            Node::Model if self.model.as_deref().map(str::as_bytes) != Some(value) => {
-                if !value.is_empty() {
-                    self.model = Some(text(value, MODEL_BYTES_MAX));
-                }
+            Node::Model
+                if !value.is_empty() && self.model.as_deref().map(str::as_bytes) != Some(value) =>
+            {
+                self.model = Some(text(value, MODEL_BYTES_MAX));
             }
             Node::FinishReason if !value.is_empty() => self.finish(value),
             Node::StopReason if !value.is_empty() => {
@@ -403,11 +357,11 @@ impl Sink for Answer {
             }
             Node::Message => self.current.root_message = Some(text(value, ERROR_BYTES_MAX)),
             Node::RootCode => self.current.root_code = Some(text(value, CODE_BYTES_MAX)),
-            Node::Error | Node::ErrorMessage | Node::Detail | Node::Root => {
-                if self.errors_count || self.is_stream {
-                    self.current.error_seen = true;
-                    self.error = Some(text(value, ERROR_BYTES_MAX));
-                }
+            Node::Error | Node::ErrorMessage | Node::Detail | Node::Root
+                if self.errors_count || self.is_stream =>
+            {
+                self.current.error_seen = true;
+                self.error = Some(text(value, ERROR_BYTES_MAX));
             }
             Node::ErrorCode => self.error_code = Some(text(value, CODE_BYTES_MAX)),
             Node::ErrorType if self.error_code.is_none() => {
@@ -446,45 +400,6 @@ impl Sink for Answer {
             _ => {}
         }
     }
-}
-
-fn root_child(key: &[u8]) -> Node {
-    match key {
-        b"type" => Node::Type,
-        b"object" => Node::Object,
-        b"model" => Node::Model,
-        b"choices" => Node::Choices,
-        b"usage" => Node::Usage,
-        b"response" => Node::Response,
-        b"message" => Node::Message,
-        b"delta" => Node::Delta,
-        b"content" | b"output" => Node::Generated,
-        b"stop_reason" => Node::StopReason,
-        b"status" => Node::Status,
-        b"incomplete_details" => Node::Incomplete,
-        b"error" => Node::Error,
-        b"detail" => Node::Detail,
-        b"code" => Node::RootCode,
-        b"x_groq" => Node::XGroq,
-        _ => Node::Nothing,
-    }
-}
-
-fn usage_child(key: &[u8]) -> Node {
-    Node::Count(match key {
-        b"prompt_tokens" => Count::Prompt,
-        b"input_tokens" => Count::Input,
-        b"completion_tokens" | b"output_tokens" => Count::Output,
-        b"total_tokens" => Count::Total,
-        b"prompt_cache_hit_tokens" | b"cached_tokens" => Count::Cached,
-        b"cache_read_input_tokens" => Count::CacheRead,
-        b"cache_creation_input_tokens" => Count::CacheCreation,
-        b"reasoning_tokens" => Count::Reasoning,
-        b"prompt_tokens_details" | b"input_tokens_details" => return Node::InputDetails,
-        b"completion_tokens_details" | b"output_tokens_details" => return Node::OutputDetails,
-        b"cache_creation" => return Node::CacheCreation,
-        _ => return Node::Nothing,
-    })
 }
 
 fn final_status(value: &[u8]) -> Status {

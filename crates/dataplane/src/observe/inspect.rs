@@ -127,6 +127,8 @@ fn form_params(body: &[u8], content_type: &str) -> Result<Vec<(Box<str>, Param)>
 }
 
 fn json_params(body: &[u8]) -> Result<Vec<(Box<str>, Param)>, WhyUndecidable> {
+    // The parser passes over ignored keys without looking at their bytes.
+    std::str::from_utf8(body).map_err(|_| WhyUndecidable::InvalidJson)?;
     let mut params = Vec::new();
     let mut found = Found { params: &mut params, why: None };
     let mut json = serde_json::Deserializer::from_slice(body);
@@ -174,14 +176,25 @@ impl<'de> Visitor<'de> for TopLevel<'_, '_> {
                 self.0.why = Some(WhyUndecidable::Duplicate);
                 return Err(A::Error::custom("a parameter is given twice"));
             }
-            let param = map.next_value_seed(ParamSeed)?;
+            let param = map.next_value_seed(ParamSeed { keep: true })?;
             self.0.params.push((name.into(), param));
         }
         Ok(())
     }
 }
 
-struct ParamSeed;
+/// Reads below the top level with `keep` off: for the parser's depth limit and
+/// full checks, without keeping anything.
+#[derive(Clone, Copy)]
+struct ParamSeed {
+    keep: bool,
+}
+
+impl ParamSeed {
+    fn bare(self, value: impl ToString) -> Param {
+        if self.keep { Param::Bare(value.to_string().into()) } else { Param::Composite }
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for ParamSeed {
     type Value = Param;
@@ -199,36 +212,38 @@ impl<'de> Visitor<'de> for ParamSeed {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Param, E> {
-        Ok(Param::Bare(value.to_string().into()))
+        Ok(self.bare(value))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Param, E> {
-        Ok(Param::Bare(value.to_string().into()))
+        Ok(self.bare(value))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Param, E> {
-        Ok(Param::Bare(value.to_string().into()))
+        Ok(self.bare(value))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Param, E> {
-        Ok(Param::Bare(value.to_string().into()))
+        Ok(self.bare(value))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Param, E> {
-        Ok(Param::Text(value.into()))
+        Ok(if self.keep { Param::Text(value.into()) } else { Param::Composite })
     }
 
     fn visit_unit<E>(self) -> Result<Param, E> {
-        Ok(Param::Bare("null".into()))
+        Ok(self.bare("null"))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Param, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        while seq.next_element_seed(Self { keep: false })?.is_some() {}
         Ok(Param::Composite)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Param, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        while map.next_key::<IgnoredAny>()?.is_some() {
+            map.next_value_seed(Self { keep: false })?;
+        }
         Ok(Param::Composite)
     }
 }

@@ -6,6 +6,10 @@
 //! length or depth of the text. It reads, it does not validate: broken text
 //! ends the reading, never the process.
 
+mod scan;
+
+use scan::{is_bare, special, whole_number};
+
 /// Longest string value that is handed over, in decoded bytes; the rest is cut.
 pub(super) const VALUE_BYTES_MAX: usize = 1024;
 /// No wanted key is as long, so a cut key never matches by accident.
@@ -429,7 +433,7 @@ impl<N: Copy> Scanner<N> {
             && (0xdc00..0xe000).contains(&unit)
         {
             self.high_surrogate = None;
-            let code = 0x10000 + (u32::from(high) - 0xd800 << 10) + (u32::from(unit) - 0xdc00);
+            let code = 0x10000 + ((u32::from(high) - 0xd800) << 10) + (u32::from(unit) - 0xdc00);
             return self.take_char(char::from_u32(code), sink);
         }
         self.flush_surrogate(sink);
@@ -493,37 +497,4 @@ impl<N: Copy> Scanner<N> {
         }
         self.value_done();
     }
-}
-
-fn is_bare(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
-}
-
-/// Numbers of tokens are whole, but some write them as `12.0` or `1e3`.
-fn whole_number(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
-    if let Ok(number) = text.parse() {
-        return Some(number);
-    }
-    // Beyond 2^53 a float is no longer a count.
-    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
-    let number: f64 = text.parse().ok()?;
-    (number >= 0.0 && number <= EXACT_MAX && number.fract() == 0.0).then_some(number as u64)
-}
-
-/// Where the first quote or backslash is, or the length. Most strings are short,
-/// so the first bytes are looked at without a call.
-#[inline]
-fn special(bytes: &[u8]) -> usize {
-    const NEAR: usize = 16;
-    let near = bytes.len().min(NEAR);
-    for (at, byte) in bytes[..near].iter().enumerate() {
-        if matches!(byte, b'"' | b'\\') {
-            return at;
-        }
-    }
-    if near == bytes.len() {
-        return near;
-    }
-    near + memchr::memchr2(b'"', b'\\', &bytes[near..]).unwrap_or(bytes.len() - near)
 }

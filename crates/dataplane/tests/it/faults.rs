@@ -57,7 +57,17 @@ async fn providers_that_give_no_answer() {
     };
     check(silent().await, impatient, 504, "upstream_timeout", "timeout").await;
     let tls = |setup: &mut Setup| setup.provider.base.scheme = http::uri::Scheme::HTTPS;
-    check(answering(b"not TLS").await, tls, 502, "upstream_unreachable", "upstream_error").await;
+    let not_tls = scripted(async move |mut stream: TcpStream| {
+        stream.write_all(b"not TLS").await.unwrap();
+        let _closed = stream.read(&mut [0u8; 1]).await;
+    })
+    .await;
+    check(not_tls, tls, 502, "upstream_unreachable", "upstream_error").await;
+    let silent_tls = |setup: &mut Setup| {
+        setup.provider.base.scheme = http::uri::Scheme::HTTPS;
+        setup.provider.timeouts.connect = Duration::from_millis(100);
+    };
+    check(silent().await, silent_tls, 502, "upstream_unreachable", "upstream_error").await;
 }
 
 #[tokio::test]

@@ -73,7 +73,10 @@ async fn the_provider_sees_the_same_request_without_ours() {
                    connection: x-listed\r\nx-listed: 1\r\nexpect: 100-continue\r\n";
     harness.raw(&post("/v1/chat/completions?limit=1&x=%2F", REQUEST, headers)).await;
     let request = seen.recv().await.unwrap().to_ascii_lowercase();
-    assert!(request.starts_with("post /v1/chat/completions?limit=1&x=%2f http/1.1\r\n"), "{request}");
+    assert!(
+        request.starts_with("post /v1/chat/completions?limit=1&x=%2f http/1.1\r\n"),
+        "{request}"
+    );
     assert!(request.ends_with(REQUEST), "{request}");
     assert!(request.contains(&format!("authorization: bearer {PROVIDER_KEY}")), "{request}");
     assert!(request.contains("accept: */*") && request.contains("x-request-id: "), "{request}");

@@ -10,7 +10,13 @@ use crate::harness::{CHAT, Harness, Setup, answering, models, post};
 
 /// Sends one raw request and checks status, code and outcome, on the wire and in
 /// the record.
-async fn check(change: impl FnOnce(&mut Setup), request: &str, status: u16, code: &str, outcome: &str) {
+async fn check(
+    change: impl FnOnce(&mut Setup),
+    request: &str,
+    status: u16,
+    code: &str,
+    outcome: &str,
+) {
     let upstream = answering(CHAT).await;
     let mut harness = Harness::start(upstream, change).await;
     let answer = harness.raw(request).await;
@@ -33,9 +39,8 @@ fn unchanged(_: &mut Setup) {}
 
 #[tokio::test]
 async fn heads_are_refused() {
-    let get = |path: &str, headers: &str| {
-        format!("GET {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n")
-    };
+    let get =
+        |path: &str, headers: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
     let auth = "authorization: Bearer {token}\r\n";
     check(unchanged, &get("/v1/models", ""), 401, "token_missing", "denied").await;
     let basic = "authorization: Basic YWJj\r\n";
@@ -48,7 +53,8 @@ async fn heads_are_refused() {
     let query = format!("/v1/models?api_key=sk-{}", "c".repeat(43));
     check(unchanged, &get(&query, auth), 400, "token_in_query", "denied").await;
     let upgrade = format!("{auth}connection: upgrade\r\nupgrade: websocket\r\n");
-    check(unchanged, &get("/v1/realtime", &upgrade), 501, "upgrade_not_supported", "client_error").await;
+    check(unchanged, &get("/v1/realtime", &upgrade), 501, "upgrade_not_supported", "client_error")
+        .await;
     let large = format!("{auth}x-large: {}\r\n", "a".repeat(33_000));
     check(unchanged, &get("/v1/models", &large), 431, "headers_too_large", "client_error").await;
     let origin = format!("{auth}origin: https://evil.example\r\n");
@@ -95,7 +101,8 @@ async fn rules_that_see_the_body_fail_closed() {
         let request = post("/v1/chat/completions", body, "");
         check(only_mini, &request, 403, "model_not_allowed", "denied").await;
     }
-    let encoded = post("/v1/chat/completions", r#"{"model":"gpt-4o-mini"}"#, "content-encoding: gzip\r\n");
+    let encoded =
+        post("/v1/chat/completions", r#"{"model":"gpt-4o-mini"}"#, "content-encoding: gzip\r\n");
     check(only_mini, &encoded, 403, "model_not_allowed", "denied").await;
     let whitelist = |setup: &mut Setup| {
         setup.provider.param_whitelist = vec![("service_tier".into(), vec![Glob::new("default")])];
@@ -125,8 +132,7 @@ async fn bodies_over_the_limit_are_refused() {
 #[tokio::test]
 async fn quota_is_exact_under_concurrency() {
     let upstream = answering(CHAT).await;
-    let mut harness =
-        Harness::start(upstream, |setup| setup.grant.max_requests = Some(17)).await;
+    let mut harness = Harness::start(upstream, |setup| setup.grant.max_requests = Some(17)).await;
     let request = post("/v1/chat/completions", r#"{"model":"m"}"#, "");
     let answers: Vec<_> = (0..50).map(|_| harness.raw(&request)).collect();
     let mut served = 0;

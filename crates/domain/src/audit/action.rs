@@ -110,6 +110,21 @@ words! {
     }
 }
 
+const LISTING: &[DetailKey] = &[Query, Stream, Since, Until, Rows, Count, Format];
+const SEGMENT: &[DetailKey] = &[
+    Dataset,
+    File,
+    Rows,
+    Bytes,
+    Sha256,
+    JournalInstance,
+    JournalFirst,
+    JournalLast,
+    ReplacedFiles,
+];
+const AGGREGATE: &[DetailKey] =
+    &[Count, FirstAt, LastAt, SampleRequestIds, CredentialTag, RouteClass, ClientNetwork];
+
 impl Action {
     /// The details that an entry of this action may carry; no others.
     pub const fn details(self) -> &'static [DetailKey] {
@@ -121,15 +136,7 @@ impl Action {
             Self::AccessDenied => {
                 &[CredentialBytes, CredentialFamily, CredentialTag, Provider, Model, Path, Origin]
             }
-            Self::AccessDeniedAggregate => &[
-                Count,
-                FirstAt,
-                LastAt,
-                SampleRequestIds,
-                CredentialTag,
-                RouteClass,
-                ClientNetwork,
-            ],
+            Self::AccessDeniedAggregate => AGGREGATE,
             Self::ProjectList
             | Self::TokenList
             | Self::KeyList
@@ -137,7 +144,7 @@ impl Action {
             | Self::LogsReadBodies
             | Self::LogsExport
             | Self::AuditList
-            | Self::AuditExport => &[Query, Stream, Since, Until, Rows, Count, Format],
+            | Self::AuditExport => LISTING,
             Self::AuditVerify => &[Findings, Rows, TreeSize],
             Self::AuditHeartbeat => {
                 &[DeniedTotals, JournalSeq, Pending, TreeSize, SinkLag, ProducerSeqs]
@@ -145,17 +152,7 @@ impl Action {
             Self::AuditKeyRotate => &[KeyId],
             Self::ConfigChange => &[KeyId, Rows],
             Self::LogLevelChange => &[Level, PreviousLevel, TtlSeconds],
-            Self::SegmentSealed | Self::SegmentCompacted | Self::SegmentPruned => &[
-                Dataset,
-                File,
-                Rows,
-                Bytes,
-                Sha256,
-                JournalInstance,
-                JournalFirst,
-                JournalLast,
-                ReplacedFiles,
-            ],
+            Self::SegmentSealed | Self::SegmentCompacted | Self::SegmentPruned => SEGMENT,
             Self::LogsErase => &[Query, Dataset, File, Rows, Sha256, ReplacedFiles],
             Self::LegalHoldPlace | Self::LegalHoldRelease => &[Query, Since, Until],
             Self::CachePurge => &[Provider, Count],

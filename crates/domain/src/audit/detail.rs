@@ -1,11 +1,13 @@
 //! What an entry tells beyond its common fields: a closed list of keys, each
 //! with one kind, and for each action its own selection of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{
     action::words,
-    value::{Text, Value, Word},
+    value::{self, Text, Value, Word},
 };
 use crate::time::Timestamp;
 
@@ -52,10 +54,6 @@ macro_rules! details {
         }
     };
 }
-
-use std::fmt;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 details! {
     AlreadyRevokedCount = "already_revoked_count": Number(u64),
@@ -172,7 +170,7 @@ impl From<Vec<Text>> for Part {
 /// Whether `value` is of `kind`, for a reader that trusts nothing.
 pub(super) fn is_of_kind(value: &serde_json::Value, kind: DetailKind) -> bool {
     use serde_json::Value as Json;
-    let is_word = |value: &Json| value.as_str().is_some_and(|text| Word::parse(text).is_some());
+    let is_word = |value: &Json| value.as_str().is_some_and(value::is_word);
     match (kind, value) {
         (DetailKind::Number, Json::Number(number)) => number.is_u64(),
         (DetailKind::Signed, Json::Number(number)) => number.is_i64(),
@@ -183,7 +181,7 @@ pub(super) fn is_of_kind(value: &serde_json::Value, kind: DetailKind) -> bool {
             Timestamp::parse(text).is_some_and(|time| time.to_rfc3339().as_str() == text)
         }
         (DetailKind::Counts, Json::Object(counts)) => {
-            counts.iter().all(|(name, count)| Word::parse(name).is_some() && count.is_u64())
+            counts.iter().all(|(name, count)| value::is_word(name) && count.is_u64())
         }
         _ => false,
     }

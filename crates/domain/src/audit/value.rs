@@ -19,10 +19,9 @@ pub struct Word(Box<str>);
 
 impl Word {
     /// Accepts 1 to 128 characters of `[A-Za-z0-9._:/@+=#*{}-]`.
+    /// What is shaped like a credential is refused.
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = !text.is_empty() && text.len() <= WORD_BYTES_MAX;
-        let plain = fits && text.bytes().all(is_word_byte);
-        (plain && !redact::looks_like_credential(text)).then(|| Self(text.into()))
+        (is_word(text) && !redact::looks_like_credential(text)).then(|| Self(text.into()))
     }
 
     /// `text` with every other character as `_`, cut at the bound.
@@ -41,6 +40,12 @@ impl Word {
     }
 }
 
+/// Whether a leaf may hold `text` as a word. This never changes: the shapes of
+/// credentials do, and are therefore judged only when a leaf is made.
+pub(super) fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.len() <= WORD_BYTES_MAX && text.bytes().all(is_word_byte)
+}
+
 fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"._:/@+=#*{}-_".contains(&byte)
 }
@@ -48,7 +53,8 @@ fn is_word_byte(byte: u8) -> bool {
 impl<'de> Deserialize<'de> for Word {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| de::Error::custom("not a plain word"))
+        let word = is_word(&text).then(|| Self(text.into()));
+        word.ok_or_else(|| de::Error::custom("not a plain word"))
     }
 }
 

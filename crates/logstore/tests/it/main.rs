@@ -4,6 +4,7 @@
 
 mod damage;
 mod fake;
+mod golden;
 mod kill;
 mod model;
 mod support;

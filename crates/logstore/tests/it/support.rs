@@ -77,7 +77,8 @@ pub(crate) fn opening(number: u128) -> Opening {
 }
 
 pub(crate) fn record(number: u128) -> Box<Record> {
-    let mut record = Record::interrupted(opening(number), Timestamp::from_micros(1_763_892_001_000_000));
+    let mut record =
+        Record::interrupted(opening(number), Timestamp::from_micros(1_763_892_001_000_000));
     record.outcome = Outcome::Ok;
     record.status_code = Some(200);
     record.partial = false;

@@ -73,7 +73,7 @@ pub struct NewToken {
     pub description: &'static str,
     pub duration_minutes: u64,
     pub max_requests: Option<u64>,
-    pub rate_limit_rpm: Option<u64>,
+    pub rate_limit_rpm: Option<u32>,
     pub allowed_models: Vec<String>,
 }
 

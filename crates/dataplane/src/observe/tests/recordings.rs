@@ -189,8 +189,7 @@ fn load(folder: &str, path: &Path) -> Option<Recorded> {
 }
 
 fn directory() -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "only tests are told where recordings lie")]
-    let named = std::env::var_os("LLM_PROXY_RECORDINGS").map(PathBuf::from);
+    let named = option_env!("LLM_PROXY_RECORDINGS").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings");
     named.or(Some(beside)).filter(|directory| directory.is_dir())
 }

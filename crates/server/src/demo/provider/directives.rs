@@ -29,7 +29,7 @@ pub enum Silence {
 }
 
 /// The directives of one request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Directives {
     /// Waited before the head.
     pub latency: Duration,
@@ -74,6 +74,13 @@ impl Directives {
                 .ok_or_else(|| format!("x-sample: cannot read '{word}'"))?;
         }
         Ok(directives)
+    }
+
+    /// Whether they say nothing but how long an answer takes and has, so that
+    /// an answer prepared before will do.
+    pub(super) fn only_pace(&self) -> bool {
+        let Self { latency, chunks, chunk_delay, .. } = *self;
+        *self == Self { latency, chunks, chunk_delay, ..Self::default() }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Option<()> {
@@ -189,6 +196,13 @@ mod tests {
             let error = Directives::default().overridden_by(text).expect_err(text);
             assert!(error.contains(text), "{error}");
         }
+    }
+
+    #[test]
+    fn pace_alone_is_told_apart() {
+        let read = |text| Directives::default().overridden_by(text).expect("known words");
+        assert!(read("chunks=50,chunk_delay=10ms").only_pace());
+        assert!(!read("chunks=50,gzip").only_pace());
     }
 
     #[test]

@@ -33,7 +33,8 @@ fn response(ask: &Ask, request: &Value, output: &[Value], ended: Option<&Directi
     json!({
         "id": ask.id("resp_"), "object": "response", "created_at": CREATED, "status": status,
         "background": false, "error": null, "incomplete_details": incomplete,
-        "instructions": request.get("instructions"), "max_output_tokens": request.get("max_output_tokens"),
+        "instructions": request.get("instructions"),
+        "max_output_tokens": request.get("max_output_tokens"),
         "model": ask.response_model(), "output": output, "parallel_tool_calls": true,
         "previous_response_id": request.get("previous_response_id"),
         "reasoning": {"effort": null, "summary": null}, "service_tier": "default",
@@ -112,7 +113,12 @@ fn push_text_events(ask: &Ask, events: &mut Vec<Value>) {
 
 fn push_tool_events(ask: &Ask, events: &mut Vec<Value>) {
     let Some(tool) = &ask.tool else { return };
-    let at = |kind: &str, key: &str, value: &str| json!({"type": kind, "item_id": ask.id("fc_"), "output_index": 0, key: value});
+    let item = ask.id("fc_");
+    let at = |kind: &str, key: &str, value: &str| {
+        let mut event = json!({"type": kind, "item_id": item, "output_index": 0});
+        event[key] = value.into();
+        event
+    };
     let kind = "response.function_call_arguments.delta";
     events.extend(pieces(&tool.arguments).map(|piece| at(kind, "delta", &piece)));
     events.push(at("response.function_call_arguments.done", "arguments", &tool.arguments));

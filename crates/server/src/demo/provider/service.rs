@@ -1,6 +1,10 @@
 //! One request to the sample provider: who asks, for what, and the answer.
 
-use std::{io, sync::atomic::AtomicU64, sync::atomic::Ordering};
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
@@ -55,9 +59,11 @@ impl Service {
     ) -> io::Result<Response<ScriptedBody>> {
         if let Some(prepared) = &self.prepared
             && request.uri().path() == "/v1/chat/completions"
-            && !request.headers().contains_key(DIRECTIVES_HEADER)
+            && self.accepts(presented_key(request.headers()))
+            && let Ok(directives) = self.directives(request.headers())
+            && directives.only_pace()
         {
-            return self.answer_prepared(prepared, request).await;
+            return self.answer_prepared(prepared, &directives, request).await;
         }
         let (parts, body) = request.into_parts();
         if let Some(path) = parts.uri.path().strip_prefix("/__sample/") {
@@ -67,7 +73,7 @@ impl Service {
             Ok(exchange) => exchange,
             Err(response) => return Ok(*response),
         };
-        tokio::time::sleep(exchange.directives.latency).await;
+        pause(exchange.directives.latency).await;
         match exchange.directives.silence {
             Silence::Head => std::future::pending::<()>().await,
             Silence::Drop => {
@@ -90,6 +96,7 @@ impl Service {
     async fn answer_prepared(
         &self,
         prepared: &Prepared,
+        directives: &Directives,
         request: Request<Incoming>,
     ) -> io::Result<Response<ScriptedBody>> {
         let line = if self.keeps_ledger {
@@ -100,12 +107,10 @@ impl Service {
         };
         let limited = Limited::new(request.into_body(), JSON_BYTES_MAX);
         let body = limited.collect().await.map_err(io::Error::other)?.to_bytes();
-        if !self.defaults.latency.is_zero() {
-            tokio::time::sleep(self.defaults.latency).await;
-        }
+        pause(directives.latency).await;
         let (content_type, length, body) = if asks_for_stream(&body) {
             let chunks = prepared.stream.clone();
-            let body = ScriptedBody::prepared(chunks, self.defaults.chunk_delay, line);
+            let body = ScriptedBody::prepared(chunks, directives.chunk_delay, line);
             ("text/event-stream; charset=utf-8", None, body)
         } else {
             let plain = prepared.plain.clone();
@@ -122,6 +127,15 @@ impl Service {
         Ok(response)
     }
 
+    fn accepts(&self, key: Option<&str>) -> bool {
+        key.is_some_and(|key| key.starts_with(&self.key_prefix))
+    }
+
+    fn directives(&self, headers: &HeaderMap) -> Result<Directives, String> {
+        let words = headers.get(DIRECTIVES_HEADER).map(HeaderValue::as_bytes);
+        self.defaults.overridden_by(&String::from_utf8_lossy(words.unwrap_or_default()))
+    }
+
     fn open(&self, parts: &Parts) -> Result<Exchange, Box<Response<ScriptedBody>>> {
         let dialect = dialect(parts);
         let own_id = format!("req_sample_{:012}", ANSWERS.fetch_add(1, Ordering::Relaxed));
@@ -130,9 +144,7 @@ impl Service {
         } else {
             Line::none()
         };
-        let words = parts.headers.get(DIRECTIVES_HEADER).map(HeaderValue::as_bytes);
-        let words = String::from_utf8_lossy(words.unwrap_or_default());
-        match self.defaults.overridden_by(&words) {
+        match self.directives(&parts.headers) {
             Ok(directives) => Ok(Exchange { dialect, directives, own_id, line }),
             Err(message) => {
                 let directives = Directives::default();
@@ -148,7 +160,7 @@ impl Service {
         let key = presented_key(&parts.headers);
         let asked = exchange.directives.status_for(exchange.line.seen);
         let status = match key {
-            Some(key) if key.starts_with(&self.key_prefix) => asked?,
+            key if self.accepts(key) => asked?,
             _ => StatusCode::UNAUTHORIZED,
         };
         let message = match key {
@@ -276,6 +288,13 @@ impl Exchange {
             "/v1/messages/count_tokens" => anthropic::count_tokens(&ask),
             _ => openai::chat(&ask, &request, directives),
         }
+    }
+}
+
+/// A sleep of no length would still wait for the timer's next tick.
+async fn pause(latency: Duration) {
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
     }
 }
 

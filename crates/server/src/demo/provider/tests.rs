@@ -282,8 +282,7 @@ async fn latency_is_waited() {
 async fn prepared_answers_serve_benchmarks() {
     let config = Config { prepared: true, ..Config::default() };
     let provider = SampleProvider::start(config).await.unwrap();
-    let mut ask = request(&provider, Method::POST, CHAT, "", STREAM);
-    ask.headers_mut().remove("x-sample");
+    let ask = request(&provider, Method::POST, CHAT, "chunks=50,chunk_delay=1ms", STREAM);
     let stream = read(client(Version::HTTP_11).request(ask).await.unwrap()).await;
     assert_eq!(stream.text().matches("data: ").count(), 53);
     let mut ask = request(&provider, Method::POST, CHAT, "", PLAIN);
