@@ -98,6 +98,20 @@ impl Readiness {
         if failing.is_empty() { State::Ready } else { State::Failing(failing) }
     }
 
+    /// Every check with its answer, and the lifecycle as a check of its own
+    /// where it stands in the way.
+    pub fn checks(&self) -> Vec<(&'static str, Result<(), String>)> {
+        let probes = self.probes.read();
+        let mut checks: Vec<_> =
+            probes.iter().map(|(check, probe)| (check.as_str(), probe())).collect();
+        match self.state() {
+            State::Starting => checks.push(("process", Err("starting".to_owned()))),
+            State::Stopping => checks.push(("process", Err("stopping".to_owned()))),
+            State::Ready | State::Failing(_) => {}
+        }
+        checks
+    }
+
     fn failing(&self) -> Vec<Failing> {
         let probes = self.probes.read();
         let asked = probes.iter().map(|(check, probe)| (*check, probe()));
@@ -127,5 +141,7 @@ mod tests {
         assert_eq!(readiness.state(), State::Failing(failing));
         readiness.stopping();
         assert_eq!(readiness.state(), State::Stopping);
+        let names: Vec<_> = readiness.checks().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["disk", "journal", "process"]);
     }
 }

@@ -1,7 +1,13 @@
 //! Small bridges between parts that do not know each other.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use dataplane::plane::Plane;
 use domain::{ids::InstanceId, record::Record};
 use logstore::{
     CommitObserver, Intake, Journal, NoRoom, Stream, cursor::CursorStore, follow::Follower,
@@ -10,7 +16,8 @@ use logstore::{
 
 use crate::{
     delivery::Lines,
-    metrics::{Books, Metrics},
+    metrics::{Books, Kind, Metrics, MetricsError, Reading},
+    readiness::{Check, Readiness},
     trace::{Sink, Taken},
 };
 
@@ -110,4 +117,76 @@ pub fn books(intake: &Intake) -> Books {
             ("sync_failed", accounts.lost.sync_failed),
         ],
     }
+}
+
+/// Makes the journal's state part of readiness: its disk, and its being
+/// writable, without which no request may be forwarded.
+pub fn watch_journal(readiness: &Readiness, intake: &Intake) {
+    let journal = intake.clone();
+    readiness.watch(Check::Journal, move || match journal.accounts().failed {
+        Some(failure) => Err(failure.as_str().to_owned()),
+        None => Ok(()),
+    });
+    let disk = intake.clone();
+    readiness.watch(Check::Disk, move || match disk.accounts().failed {
+        Some(logstore::Failure::DiskFull) => Err("the disk is full".to_owned()),
+        _ => Ok(()),
+    });
+}
+
+/// Everything that the journal counts, on the page of metrics.
+pub fn measure_journal(metrics: &Metrics, intake: &Intake) -> Result<(), MetricsError> {
+    let journal = intake.clone();
+    metrics.read(Reading::books(move || books(&journal)))?;
+    let journal = intake.clone();
+    let names = vec![
+        (Kind::Counter, "llm_proxy_journal_bytes_total", "Bytes appended to the journal."),
+        (Kind::Counter, "llm_proxy_journal_batches_total", "Batches appended to the journal."),
+        (Kind::Counter, "llm_proxy_journal_syncs_total", "Syncs of the journal."),
+        (Kind::Counter, "llm_proxy_journal_sync_seconds_total", "Time spent in syncs."),
+        (Kind::Counter, "llm_proxy_journal_reopens_total", "Files replaced under the journal."),
+        (Kind::Gauge, "llm_proxy_journal_queue_items", "Items that wait to be appended."),
+        (Kind::Gauge, "llm_proxy_journal_queue_bytes", "Room taken in the queue."),
+        (Kind::Gauge, "llm_proxy_journal_failed", "1 while the journal cannot be written."),
+        (Kind::Counter, "llm_proxy_traces_dropped_total", "Trace lines without room."),
+    ];
+    metrics.read(Reading::many(names, move || {
+        let now = journal.accounts();
+        vec![
+            now.journal_bytes as f64,
+            now.batches as f64,
+            now.syncs as f64,
+            now.sync_seconds,
+            now.file_reopens as f64,
+            now.queue_items as f64,
+            now.queue_bytes as f64,
+            f64::from(u8::from(now.failed.is_some())),
+            now.traces_dropped as f64,
+        ]
+    }))
+}
+
+/// What the data plane counts outside of records.
+pub fn measure_plane(metrics: &Metrics, plane: &Arc<Plane>) -> Result<(), MetricsError> {
+    let active = Arc::clone(plane);
+    metrics.read(Reading::one(
+        Kind::Gauge,
+        "llm_proxy_active_requests",
+        "Requests at work.",
+        move || active.active_requests() as f64,
+    ))?;
+    let open = Arc::clone(plane);
+    metrics.read(Reading::one(
+        Kind::Gauge,
+        "llm_proxy_connections_open",
+        "Connections of clients.",
+        move || open.counters.connections_open.load(Ordering::Relaxed) as f64,
+    ))?;
+    let errors = Arc::clone(plane);
+    metrics.read(Reading::labelled(
+        "llm_proxy_connection_errors_total",
+        "Connections that ended before a head was parsed; they leave no record.",
+        "reason",
+        move || errors.counters.connection_errors().collect(),
+    ))
 }
