@@ -284,7 +284,7 @@ pub fn to_json(record: &Record) -> serde_json::Value {
 /// One HTTP/1.1 answer with its head; chunked bodies as they are on the wire.
 pub async fn read_answer(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
-    let mut buffer = [0u8; 16384];
+    let mut buffer = vec![0u8; 16384];
     let reading = async {
         while !is_whole(&bytes) {
             let n = stream.read(&mut buffer).await.unwrap_or(0);
@@ -350,7 +350,7 @@ pub async fn answering(answer: &'static [u8]) -> SocketAddr {
 /// Reads one request with its body; `None` at the end of the connection.
 pub async fn read_request(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
-    let mut buffer = [0u8; 65536];
+    let mut buffer = vec![0u8; 65536];
     while !is_whole_request(&bytes) {
         let n = stream.read(&mut buffer).await.unwrap_or(0);
         if n == 0 {

@@ -132,7 +132,7 @@ async fn chunks_pass_at_once() {
 
 async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut bytes = Vec::new();
-    let mut buffer = [0u8; 4096];
+    let mut buffer = vec![0u8; 4096];
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if text.contains(end) {

@@ -8,20 +8,17 @@ use std::{
 };
 
 use dataplane::plane::Plane;
-use domain::{ids::InstanceId, record::Record, time::Timestamp};
+use domain::{ids::InstanceId, record::Record};
 use logstore::{
     CommitObserver, Intake, Journal, NoRoom, Stream, cursor::CursorStore, follow::Follower,
     fs::StdFs,
 };
-use store::Store;
 
 use crate::{
     delivery::Lines,
-    http::{Observed, futures::Checks},
-    manage::levels::{Levels, Override, Subject},
     metrics::{Books, Kind, Metrics, MetricsError, Reading},
     readiness::{Check, Readiness},
-    trace::{self, LevelControl, Sink, Taken, TraceLevel},
+    trace::{Sink, Taken},
 };
 
 /// Traces into the journal.
@@ -122,38 +119,6 @@ pub fn books(intake: &Intake) -> Books {
     }
 }
 
-/// What the health and metrics routes show.
-pub struct Shown {
-    pub metrics: Arc<Metrics>,
-    pub readiness: Arc<Readiness>,
-    pub store: Store,
-}
-
-impl Observed for Shown {
-    fn readiness(&self) -> Checks<'_> {
-        Box::pin(async {
-            // The database is the one part that does not answer from memory;
-            // its own bound on waiting holds here.
-            let database = self.store.ping().await;
-            let database = database.map_err(|error| error.public().to_owned());
-            let mut checks = vec![(Check::Database.as_str(), database)];
-            checks.extend(self.readiness.checks());
-            checks
-        })
-    }
-
-    fn prometheus(&self) -> String {
-        self.metrics.text().unwrap_or_else(|error| {
-            tracing::error!(error = &error as &(dyn std::error::Error + 'static), "no metrics");
-            String::new()
-        })
-    }
-
-    fn metrics_json(&self) -> serde_json::Value {
-        self.metrics.json()
-    }
-}
-
 /// Makes the journal's state part of readiness: its disk, and its being
 /// writable, without which no request may be forwarded.
 pub fn watch_journal(readiness: &Readiness, intake: &Intake) {
@@ -224,38 +189,4 @@ pub fn measure_plane(metrics: &Metrics, plane: &Arc<Plane>) -> Result<(), Metric
         "reason",
         move || errors.counters.connection_errors().collect(),
     ))
-}
-
-/// The trace levels as the management side steers them.
-pub struct SteeredLevels(pub Arc<LevelControl>);
-
-impl Levels for SteeredLevels {
-    fn base(&self) -> &'static str {
-        self.0.configured().as_str()
-    }
-
-    fn overrides(&self, now: Timestamp) -> Vec<Override> {
-        let set = self.0.overrides(now).into_iter();
-        set.map(|set| Override {
-            subject: match set.subject {
-                trace::Subject::Everything => Subject::Everything,
-                trace::Subject::Project(id) => Subject::Project(id),
-                trace::Subject::Token(id) => Subject::Token(id),
-            },
-            level: set.level.as_str(),
-            until: set.until,
-        })
-        .collect()
-    }
-
-    fn set(&self, change: Override) -> Result<(), &'static str> {
-        let level = TraceLevel::parse(change.level).ok_or("level is not known")?;
-        let subject = match change.subject {
-            Subject::Everything => trace::Subject::Everything,
-            Subject::Project(id) => trace::Subject::Project(id),
-            Subject::Token(id) => trace::Subject::Token(id),
-        };
-        let change = trace::level::Override { subject, level, until: change.until };
-        self.0.set(change).map_err(|_| "too many levels are set at once")
-    }
 }

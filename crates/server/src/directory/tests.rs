@@ -4,16 +4,19 @@ use std::path::Path;
 
 use domain::{
     audit::{Action, Actor, EntryContext, EntryDraft, TargetKind},
-    ids::InstanceId,
+    ids::{InstanceId, RecordId},
     labels::Labels,
+    provider::Operation,
+    record::{Envelope, Opening, Record},
     secret::Secret,
     time::ManualClock,
     token::Token,
 };
+use logstore::{CommitObserver, Journal, JournalConfig, fs::StdFs};
 use store::{NewProject, NewToken, TokenPatch};
 
 use super::{
-    usage::{UsageCounter, Used},
+    usage::{UsageCounter, UsageObserver, Used},
     *,
 };
 use crate::{
@@ -278,4 +281,75 @@ async fn uses_are_counted_once_across_failures_and_restarts() {
     assert!(counter.flush().await.is_err());
     let store = open_store(Path::new(world.dir.path()), Arc::clone(&world.clock)).await;
     assert_eq!(counted(&store).await, 7);
+}
+
+fn use_of(token_id: TokenId, project_id: ProjectId) -> Box<Record> {
+    let ids = crate::http::tests::harness::ids();
+    let opening = Opening {
+        record_id: RecordId::new(START, &SystemRng),
+        ts: START,
+        request_id: ids.request_id,
+        correlation_id: ids.correlation_id,
+        trace_id: ids.trace.trace_id,
+        span_id: ids.trace.span_id,
+        parent_span_id: None,
+        project_id,
+        project: "p".into(),
+        token_id,
+        labels: None,
+        client_ip: None,
+        provider: "openai".into(),
+        operation: Operation::Chat,
+        method: "POST".into(),
+        path: "/v1/chat/completions".into(),
+        http_version: "1.1",
+    };
+    Box::new(Record::interrupted(opening, START))
+}
+
+#[tokio::test]
+async fn uses_are_exact_after_a_crash_by_the_journal() {
+    let world = world(|_| {}).await;
+    let project = project(&world.store).await;
+    let (id, _) = token(&world.store, project, Some(10)).await;
+    let instance = InstanceId::parse("test").unwrap();
+    let counter = async || UsageCounter::open(world.store.clone(), instance.clone()).await.unwrap();
+    let open = |observer: Box<dyn CommitObserver>| {
+        let envelope = Envelope { instance: instance.clone(), version: "0.0.0-test" };
+        let config = JournalConfig::new(world.dir.path().join("journal"));
+        let clock = world.clock.clone();
+        Journal::open(config, envelope, Arc::new(StdFs), clock, observer).unwrap().0
+    };
+    let write = |journal: &Journal, uses: usize| {
+        let intake = journal.intake();
+        for _ in 0..uses {
+            intake.reserve().unwrap();
+            intake.finish(use_of(id, project), None);
+        }
+        journal.close();
+    };
+    let counted = async || world.store.token(id).await.unwrap().unwrap().request_count;
+    // The observer tells; nobody flushes: the process dies.
+    let first = counter().await;
+    let journal = open(Box::new(UsageObserver(Arc::clone(&first))));
+    first.replay(&journal).unwrap();
+    write(&journal, 3);
+    drop((journal, first));
+    assert_eq!(counted().await, 0);
+    for _ in 0..2 {
+        let next = counter().await;
+        let journal = open(Box::new(UsageObserver(Arc::clone(&next))));
+        next.replay(&journal).unwrap();
+        next.flush().await.unwrap();
+        assert_eq!(counted().await, 3, "replayed once");
+        journal.close();
+    }
+    // Somebody deletes the journal: counting goes on all the same.
+    std::fs::remove_dir_all(world.dir.path().join("journal")).unwrap();
+    let next = counter().await;
+    let journal = open(Box::new(UsageObserver(Arc::clone(&next))));
+    next.replay(&journal).unwrap();
+    write(&journal, 2);
+    next.flush().await.unwrap();
+    assert_eq!(counted().await, 5);
 }

@@ -37,6 +37,9 @@ struct Pending {
     uses: HashMap<TokenId, (u64, Timestamp)>,
     /// The journal position that `uses` reach to.
     seq: u64,
+    /// What is added to the journal's positions: zero, unless the journal
+    /// began anew behind the store's back.
+    offset: u64,
 }
 
 pub struct UsageCounter {
@@ -57,7 +60,7 @@ impl UsageCounter {
         Ok(Arc::new(Self {
             store,
             instance,
-            pending: Mutex::new(Pending { uses: HashMap::new(), seq }),
+            pending: Mutex::new(Pending { seq, ..Pending::default() }),
             unconfirmed: tokio::sync::Mutex::default(),
             due: tokio::sync::Notify::new(),
         }))
@@ -72,6 +75,7 @@ impl UsageCounter {
     /// older position is a replay of what was counted.
     pub fn committed(&self, uses: impl IntoIterator<Item = Used>, seq: u64) {
         let mut pending = self.pending.lock();
+        let seq = seq.saturating_add(pending.offset);
         if seq <= pending.seq {
             return;
         }
@@ -91,8 +95,17 @@ impl UsageCounter {
     /// journal's own thread tells of new records. Reads files: not for an
     /// asynchronous thread.
     pub fn replay(&self, journal: &Journal) -> Result<(), JournalError> {
+        let position = self.position();
+        let written = journal.accounts().seq;
+        if written < position {
+            // Somebody took the journal away. Its numbers begin anew, ours must
+            // not; what it held beyond the store's position went with it.
+            tracing::warn!(written, position, "the journal ends before what was counted");
+            self.pending.lock().offset = position;
+            return Ok(());
+        }
         let mut uses = Vec::new();
-        let seq = journal.replay(self.position(), &mut |record: Replayed| {
+        let seq = journal.replay(position, &mut |record: Replayed| {
             uses.extend(used(record.token_id, record.attempts, record.ts));
         })?;
         self.committed(uses, seq);

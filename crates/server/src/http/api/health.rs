@@ -1,15 +1,18 @@
 //! Whether the process lives, and whether it can serve.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use serde::Serialize;
 
 use super::super::{Call, Management, answer::Reply};
 use crate::{
-    manage::error::Result,
-    readiness::{Check, Failing, State},
+    manage::error,
+    readiness::{Check, State},
 };
+
+/// Load balancers ask often and give up soon.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Health {
@@ -28,7 +31,7 @@ pub struct ReadinessView {
     pub checks: BTreeMap<String, String>,
 }
 
-pub async fn alive(management: Arc<Management>, call: Call) -> Result<Reply> {
+pub async fn alive(management: Arc<Management>, call: Call) -> error::Result<Reply> {
     // Load balancers add parameters of their own; they mean nothing here.
     drop(call);
     Reply::ok(&Health {
@@ -38,34 +41,49 @@ pub async fn alive(management: Arc<Management>, call: Call) -> Result<Reply> {
     })
 }
 
-pub async fn ready(management: Arc<Management>, call: Call) -> Result<Reply> {
+pub async fn ready(management: Arc<Management>, call: Call) -> error::Result<Reply> {
     drop(call);
-    let failing = match management.readiness().state() {
-        State::Ready => Ok(Vec::new()),
-        State::Failing(failing) => Ok(failing),
-        State::Starting => Err("starting"),
-        State::Stopping => Err("stopping"),
+    // The database is the one part that does not answer from memory.
+    let pinged = tokio::time::timeout(PING_TIMEOUT, management.manage.store.ping()).await;
+    let database = match pinged {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.public().to_owned()),
+        Err(_) => Err("the database does not answer in time".to_owned()),
     };
-    let (status, word, failing) = match failing {
-        Ok(failing) if failing.is_empty() => (StatusCode::OK, "ready", Some(failing)),
-        Ok(failing) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", Some(failing)),
-        Err(word) => (StatusCode::SERVICE_UNAVAILABLE, word, None),
+    let readiness = management.readiness();
+    let mut checks = readiness.checks();
+    checks.push((Check::Database.as_str(), database));
+    let word = match readiness.state() {
+        State::Starting => "starting",
+        State::Stopping => "stopping",
+        _ if checks.iter().any(|(_, check)| check.is_err()) => "unavailable",
+        _ => "ready",
+    };
+    let status = match word {
+        "ready" => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     let body = ReadinessView {
         status: word.to_owned(),
         timestamp: management.manage.clock.now().to_string(),
         version: management.version().to_owned(),
-        checks: failing.map(checks).unwrap_or_default(),
+        checks: shown(checks),
     };
     Reply::json(status, &body)
 }
 
-fn checks(failing: Vec<Failing>) -> BTreeMap<String, String> {
-    let all = [Check::Database, Check::Journal, Check::Audit, Check::Disk];
-    let mut checks: BTreeMap<String, String> =
-        all.iter().map(|check| (check.as_str().to_owned(), "ok".to_owned())).collect();
-    for Failing { check, reason } in failing {
-        checks.insert(check.as_str().to_owned(), reason);
+/// By name; of several checks of one part, a failing one is shown.
+fn shown(checks: Vec<(&'static str, Result<(), String>)>) -> BTreeMap<String, String> {
+    let mut shown = BTreeMap::new();
+    for (name, check) in checks {
+        match check {
+            Ok(()) => {
+                shown.entry(name.to_owned()).or_insert_with(|| "ok".to_owned());
+            }
+            Err(why) => {
+                shown.insert(name.to_owned(), why);
+            }
+        }
     }
-    checks
+    shown
 }

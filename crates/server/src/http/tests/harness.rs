@@ -6,6 +6,7 @@ use bytes::Bytes;
 use dataplane::provider::{BaseUrl, Propagate, Provider, Providers, Timeouts};
 use domain::{
     audit::{Actor, EntryContext},
+    context::RequestIds,
     ids::InstanceId,
     provider::ProviderKind,
     rng::Rng,
@@ -81,6 +82,11 @@ pub(crate) fn provider(name: &str, header: &'static str, scheme: &str) -> Arc<Pr
         },
         max_idle_connections_per_host: 1,
     })
+}
+
+/// Ids of a request that nobody sent.
+pub(crate) fn ids() -> RequestIds {
+    super::super::context::receive(&http::HeaderMap::new(), START, &SystemRng)
 }
 
 pub(crate) fn providers() -> Arc<Providers> {
