@@ -60,6 +60,10 @@ impl Plane {
         })
     }
 
+    pub fn providers(&self) -> Arc<Providers> {
+        Arc::clone(&self.parts.providers)
+    }
+
     /// Requests at work now.
     pub fn active_requests(&self) -> usize {
         self.active.load(Ordering::Relaxed)

@@ -308,6 +308,13 @@ impl Intake {
         state.accounts.queue_bytes -= RESERVATION_BYTES;
     }
 
+    /// Counts requests that never found room and stand in an aggregate record.
+    pub fn coalesced_unreserved(&self, requests: u64) {
+        let mut state = self.0.state.lock();
+        state.accounts.accepted += requests;
+        state.accounts.coalesced += requests;
+    }
+
     /// Queues a line: one JSON object without newlines, its first key not one
     /// of the journal's own.
     pub fn line(&self, stream: Stream, line: Vec<u8>) -> Result<(), NoRoom> {

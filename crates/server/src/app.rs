@@ -7,7 +7,14 @@
 //! deadline, the journal last, so that whatever ended left its record.
 
 pub mod adapters;
+mod lanes;
+mod outbox;
+pub mod server;
+pub mod showcase;
 pub mod shutdown;
+mod tls;
+
+pub use server::Server;
 
 use std::{
     io::IsTerminal as _,
@@ -46,6 +53,20 @@ pub enum StartError {
     Subscriber(#[from] tracing::subscriber::SetGlobalDefaultError),
     #[error("open {path} for lines")]
     Lines { path: PathBuf, source: std::io::Error },
+    #[error("open the database")]
+    Store(#[from] store::Error),
+    #[error("open the journal")]
+    Journal(#[from] logstore::JournalError),
+    #[error("register metrics")]
+    Metrics(#[from] crate::metrics::MetricsError),
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    #[error("trust the certificates of UPSTREAM_CA_FILE")]
+    Trust(#[from] rustls::Error),
+    #[error("read the price table {path}")]
+    Prices { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{what}")]
+    System { what: String, source: std::io::Error },
 }
 
 impl StartError {

@@ -7,10 +7,12 @@
 pub mod client;
 pub mod config;
 pub mod db;
+pub mod demo;
 pub mod input;
 pub mod key;
 pub mod logs;
 pub mod project;
+pub mod server;
 pub mod show;
 pub mod token;
 
@@ -51,6 +53,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show the proxy at work: nothing to configure, no network
+    Demo(crate::demo::DemoArgs),
+    /// Run the proxy
+    Server(server::ServerArgs),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -137,6 +143,8 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
     let mut stdin = io::stdin();
     let variable = |name: &str| environment.get(name).cloned();
     match cli.command {
+        Command::Demo(args) => demo::run(args, environment),
+        Command::Server(args) => server::run(&args, environment, file),
         Command::Config(command) => {
             config::run(&command, environment, file, out)?;
             Ok(0)

@@ -103,9 +103,10 @@ impl Delivery {
         Arc::clone(&self.counts)
     }
 
-    /// Opens the file anew before the next piece (SIGHUP).
-    pub fn reopen(&self) {
-        self.signals.reopen.store(true, Ordering::Relaxed);
+    /// What opens the file anew before the next piece (SIGHUP).
+    pub fn reopener(&self) -> impl Fn() + Send + use<> {
+        let signals = Arc::clone(&self.signals);
+        move || signals.reopen.store(true, Ordering::Relaxed)
     }
 
     /// Shows what is committed by now and ends; gives up after `timeout`, when

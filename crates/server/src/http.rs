@@ -97,6 +97,8 @@ pub struct Management {
     metrics: Arc<Metrics>,
     failures: FailureLimiter,
     tasks: TaskTracker,
+    /// Where use cases run: they outlive the connection, and the lane's runtime.
+    runtime: tokio::runtime::Handle,
     router: Router<()>,
 }
 
@@ -122,7 +124,8 @@ struct Way {
 }
 
 impl Management {
-    /// Use cases run on `tasks`; wait for it before closing the store.
+    /// Use cases run on `tasks` in the runtime that this is called in; wait for
+    /// it before closing the store.
     pub fn new(
         manage: Arc<Manage>,
         settings: Settings,
@@ -132,7 +135,8 @@ impl Management {
     ) -> Arc<Self> {
         let router = router(settings.metrics_path.as_deref());
         let failures = FailureLimiter::default();
-        Arc::new(Self { manage, settings, readiness, metrics, failures, tasks, router })
+        let runtime = tokio::runtime::Handle::current();
+        Arc::new(Self { manage, settings, readiness, metrics, failures, tasks, runtime, router })
     }
 
     /// Answers one request, whatever transport brought it.
@@ -253,7 +257,7 @@ async fn run(
     let call = Call { caller, id, query, body, expected_version, wants_json };
     // A task of its own: the client may go away, the change goes on.
     let handler = (route.run)(Arc::clone(&management), call);
-    let task = management.tasks.spawn(Scoped::inherit(handler));
+    let task = management.tasks.spawn_on(Scoped::inherit(handler), &management.runtime);
     task.await.unwrap_or_else(|panic| {
         Err(Error::new(Kind::Internal, "something went wrong on our side").with_source(panic))
     })

@@ -1,0 +1,444 @@
+//! A whole proxy in one process: started in causal order, stopped in the
+//! reverse one.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use dataplane::{
+    connect::Upstreams,
+    limits::Limits,
+    listen::{Lane, accept},
+    observe::{Estimator, TextBudget},
+    plane::{Parts, Plane},
+    ports::Outbox,
+    upstream::Pools,
+};
+use domain::{
+    audit::{Action, Actor, Detail, EntryContext, EntryDraft, Word},
+    price::PriceTable,
+    record::Record,
+};
+use logstore::{Journal, RecoveryReport, fs::StdFs};
+use store::Store;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Ground, StartError, VERSION, adapters,
+    lanes::Lanes,
+    outbox::JournalOutbox,
+    tls::{self, TlsFiles},
+};
+use crate::{
+    config::values::JournalSync,
+    delivery::Delivery,
+    directory::{
+        self, TokenDirectory,
+        usage::{UsageCounter, UsageObserver},
+    },
+    http::{Door, Management, Settings, socket::AdminSocket},
+    manage::{Manage, credentials::Credentials},
+    metrics::Metrics,
+    readiness::{Check, Readiness},
+    trace::LevelControl,
+};
+
+/// How often aggregates of refusals are looked at.
+const COALESCE_INTERVAL: Duration = Duration::from_millis(250);
+/// A head must arrive, and an idle connection is kept, for this long.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client may fall silent in the middle of its body for this long.
+const REQUEST_BODY_IDLE: Duration = Duration::from_secs(60);
+/// For showing the last lines once the journal is closed.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// Room that the journal reserves for a request until its record is written.
+const RESERVATION_BYTES: u64 = 4096;
+
+/// What is not the same for a server and for a demo or a benchmark.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// Show the journal's lines on stdout or in `LOG_FILE`.
+    pub shows_lines: bool,
+    /// Records go nowhere: what the benchmark compares with.
+    #[cfg(feature = "bench")]
+    pub forgets_records: bool,
+}
+
+/// A proxy that serves.
+pub struct Server {
+    pub ground: Ground,
+    pub address: SocketAddr,
+    pub management: Arc<Management>,
+    pub journal: Arc<Journal>,
+    pub recovery: RecoveryReport,
+    store: Store,
+    plane: Arc<Plane>,
+    readiness: Arc<Readiness>,
+    delivery: Option<Delivery>,
+    lanes: Lanes,
+    /// Background work that ends before the journal.
+    tasks: TaskTracker,
+    /// Use cases under way.
+    changes: TaskTracker,
+    /// The flush of uses ends after the journal.
+    flushing: tokio::task::JoinHandle<()>,
+    stop_accepting: CancellationToken,
+    stop_tasks: CancellationToken,
+    stop_flushing: CancellationToken,
+}
+
+/// The parts that hold state, opened and recovered.
+struct State {
+    store: Store,
+    counter: Arc<UsageCounter>,
+    metrics: Arc<Metrics>,
+    journal: Arc<Journal>,
+    recovery: RecoveryReport,
+}
+
+impl Server {
+    /// Starts everything; when this returns, requests are served.
+    pub async fn start(ground: Ground, manner: Manner) -> Result<Self, StartError> {
+        let settings = &ground.config.settings;
+        let listener = bind(settings.listen_addr)?;
+        let address = listener.local_addr().map_err(|source| StartError::System {
+            what: "read the listener's address".into(),
+            source,
+        })?;
+        let state = open_state(&ground).await?;
+        let State { store, counter, metrics, journal, recovery } = state;
+        let delivery = if manner.shows_lines { Some(ground.deliver(&journal)?) } else { None };
+        let intake = journal.intake();
+        let (tasks, changes) = (TaskTracker::new(), TaskTracker::new());
+        let [stop_accepting, stop_tasks, stop_flushing] =
+            std::array::from_fn(|_| CancellationToken::new());
+        let providers = Arc::new(ground.config.providers.clone());
+        let directory = TokenDirectory::start(
+            store.clone(),
+            Arc::clone(&providers),
+            Arc::clone(&ground.clock),
+            directory::Config::new(settings.directory_max_stale),
+            &tasks,
+            stop_tasks.clone(),
+        )
+        .await?;
+        let outbox = outbox(&ground, &intake, manner);
+        let plane = plane(&ground, &directory, outbox, &store)?;
+        adapters::measure_journal(&metrics, &intake)?;
+        adapters::measure_plane(&metrics, &plane)?;
+        let readiness = readiness(&intake, &directory);
+        let manage = manage(&ground, &store, &directory);
+        let http = Settings {
+            metrics_path: settings.enable_metrics.then(|| settings.metrics_path.0.clone()),
+            metrics_token: settings.metrics_token.clone(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            version: VERSION,
+        };
+        let management =
+            Management::new(manage, http, Arc::clone(&readiness), metrics, changes.clone());
+        record_start(&store, &recovery).await?;
+        let flushing = tokio::spawn(counter.run(stop_flushing.clone()));
+        let lanes = serve(&ground, &plane, &management, listener, &stop_accepting, &tasks)?;
+        let server = Self {
+            address,
+            management,
+            recovery,
+            store,
+            plane,
+            readiness,
+            delivery,
+            lanes,
+            tasks,
+            changes,
+            flushing,
+            stop_accepting,
+            stop_tasks,
+            stop_flushing,
+            journal,
+            ground,
+        };
+        server.begin_tasks()?;
+        server.readiness.started();
+        tracing::info!(
+            address = %server.address,
+            data_dir = %server.ground.data_dir.path().display(),
+            "ready"
+        );
+        Ok(server)
+    }
+
+    fn begin_tasks(&self) -> Result<(), StartError> {
+        let socket = AdminSocket::bind(self.ground.data_dir.path()).map_err(|source| {
+            StartError::System { what: "bind the admin socket".into(), source }
+        })?;
+        self.tasks.spawn(socket.serve(
+            Arc::clone(&self.management),
+            self.changes.clone(),
+            self.stop_tasks.clone(),
+        ));
+        let plane = Arc::clone(&self.plane);
+        self.until_stopped(async move {
+            let mut ticks = tokio::time::interval(COALESCE_INTERVAL);
+            loop {
+                ticks.tick().await;
+                plane.flush_coalesced(false);
+            }
+        });
+        let levels = Arc::downgrade(&self.ground.levels);
+        self.until_stopped(LevelControl::revert_loop(levels, Arc::clone(&self.ground.clock)));
+        Ok(())
+    }
+
+    fn until_stopped(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop_tasks.clone();
+        self.tasks.spawn(async move {
+            let _stopped = stop.run_until_cancelled(work).await;
+        });
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Opens `LOG_FILE` anew (SIGHUP).
+    pub fn reopen(&self) -> impl Fn() + Send + use<> {
+        let reopen = self.delivery.as_ref().map(Delivery::reopener);
+        move || {
+            if let Some(reopen) = &reopen {
+                reopen();
+            }
+        }
+    }
+
+    /// Lets running requests end until `hard`, then cuts them; then the journal,
+    /// the uses, the database and the shown lines, in this order. Returns
+    /// whether nothing was lost.
+    pub async fn stop(mut self, hard: CancellationToken) -> bool {
+        self.readiness.stopping();
+        self.stop_accepting.cancel();
+        let drained = hard.run_until_cancelled(self.lanes.ended()).await.is_some();
+        if !drained {
+            let active = self.plane.active_requests();
+            tracing::warn!(active, "running requests are cut");
+            self.plane.interrupt();
+            self.lanes.cut();
+            self.lanes.ended().await;
+        }
+        self.changes.close();
+        self.changes.wait().await;
+        if let Err(error) = record_entry(&self.store, EntryDraft::new(Action::SystemStop)).await {
+            tracing::warn!(%error, "the stop could not be entered in the audit log");
+        }
+        self.stop_tasks.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        let (plane, journal) = (Arc::clone(&self.plane), Arc::clone(&self.journal));
+        let traces = self.ground.traces.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            plane.shut_down_estimator(drained);
+            plane.flush_coalesced(true);
+            tracing::info!("stopped");
+            traces.detach();
+            journal.close()
+        });
+        let closed = closed.await;
+        self.stop_flushing.cancel();
+        if self.flushing.await.is_err() {
+            tracing::error!("the flush of uses panicked");
+        }
+        self.store.close().await;
+        if let Some(delivery) = self.delivery.take() {
+            delivery.stop(DELIVERY_TIMEOUT);
+        }
+        self.ground.traces.flush(DELIVERY_TIMEOUT);
+        closed.is_ok_and(|report| report.synced && report.accounts.lost.total() == 0)
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = || -> io::Result<TcpListener> {
+        let socket = match address {
+            SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+        };
+        // A restart must not wait for the connections of the process before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|source| StartError::System { what: format!("listen on {address}"), source })
+}
+
+/// Database, then journal; whatever the journal holds beyond the database is
+/// counted before anything is served.
+async fn open_state(ground: &Ground) -> Result<State, StartError> {
+    let store = Store::open(
+        ground.store_options(),
+        ground.encryption_keys()?,
+        Arc::clone(&ground.clock),
+        Arc::clone(&ground.rng),
+    )
+    .await?;
+    let counter = UsageCounter::open(store.clone(), ground.instance.clone()).await?;
+    let metrics = Arc::new(Metrics::new(VERSION, ground.instance.as_str())?);
+    let observers = adapters::Observers {
+        metrics: Arc::clone(&metrics),
+        next: Box::new(UsageObserver(Arc::clone(&counter))),
+    };
+    let mut config = ground.journal_config();
+    let requests = ground.config.settings.max_concurrent_requests.0.into();
+    let room = RESERVATION_BYTES.saturating_mul(requests).saturating_add(8 << 20);
+    config.queue_bytes_max = config.queue_bytes_max.max(room);
+    let (envelope, clock) = (ground.envelope(), Arc::clone(&ground.clock));
+    let replaying = Arc::clone(&counter);
+    let opened = tokio::task::spawn_blocking(move || {
+        let fs = Arc::new(StdFs);
+        let (journal, recovery) = Journal::open(config, envelope, fs, clock, Box::new(observers))?;
+        replaying.replay(&journal)?;
+        Ok::<_, StartError>((journal, recovery))
+    });
+    let (journal, recovery) = opened.await.map_err(|panic| StartError::System {
+        what: "recover the journal".into(),
+        source: io::Error::other(panic),
+    })??;
+    counter.flush().await?;
+    Ok(State { store, counter, metrics, journal: Arc::new(journal), recovery })
+}
+
+#[cfg_attr(not(feature = "bench"), expect(unused_variables, reason = "a benchmark's choice"))]
+fn outbox(ground: &Ground, intake: &logstore::Intake, manner: Manner) -> Arc<dyn Outbox> {
+    #[cfg(feature = "bench")]
+    if manner.forgets_records {
+        return Arc::new(super::outbox::NullOutbox);
+    }
+    let holds_answers = matches!(ground.config.settings.journal_sync, JournalSync::Each);
+    Arc::new(JournalOutbox { intake: intake.clone(), holds_answers })
+}
+
+fn plane(
+    ground: &Ground,
+    directory: &Arc<TokenDirectory>,
+    outbox: Arc<dyn Outbox>,
+    store: &Store,
+) -> Result<Arc<Plane>, StartError> {
+    let settings = &ground.config.settings;
+    let estimator = Estimator::start(TextBudget::default()).map_err(|source| {
+        StartError::System { what: "start the estimator's thread".into(), source }
+    })?;
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let limits = Limits {
+        request_bytes_max: settings.max_request_bytes.0,
+        buffered_bytes_max: size(settings.max_buffered_bytes.0),
+        concurrent_requests_max: size(settings.max_concurrent_requests.0.into()),
+        connections_max: size(settings.max_connections.0.into()),
+        header_read_timeout: HEADER_READ_TIMEOUT,
+        request_body_idle: REQUEST_BODY_IDLE,
+        shutdown_timeout: settings.shutdown_timeout,
+    };
+    Ok(Plane::new(Parts {
+        directory: directory.clone(),
+        outbox,
+        clock: Arc::clone(&ground.clock),
+        rng: Arc::clone(&ground.rng),
+        hash_key: store.token_hash_key().clone(),
+        providers: Arc::new(ground.config.providers.clone()),
+        prices: Arc::new(prices(ground)?),
+        estimator,
+        verbosity: ground.levels.clone(),
+        limits,
+        trusted_proxies: settings.trusted_proxies.clone(),
+    }))
+}
+
+fn prices(ground: &Ground) -> Result<PriceTable, StartError> {
+    let shipped = PriceTable::shipped();
+    let Some(path) = &ground.config.settings.price_table_path else { return Ok(shipped) };
+    let failed = |source| StartError::Prices { path: path.clone(), source };
+    let own = std::fs::read_to_string(path).map_err(|error| failed(error.into()))?;
+    let own = PriceTable::parse(&own).map_err(|error| failed(error.into()))?;
+    Ok(shipped.overridden_by(own))
+}
+
+fn readiness(intake: &logstore::Intake, directory: &Arc<TokenDirectory>) -> Arc<Readiness> {
+    let readiness = Readiness::new();
+    adapters::watch_journal(&readiness, intake);
+    let directory = Arc::clone(directory);
+    readiness.watch(Check::Audit, move || directory.health());
+    readiness
+}
+
+fn manage(ground: &Ground, store: &Store, directory: &Arc<TokenDirectory>) -> Arc<Manage> {
+    let providers = &ground.config.providers;
+    Arc::new(Manage {
+        store: store.clone(),
+        directory: Arc::clone(directory),
+        credentials: Credentials::new(&ground.management_token.0, store.token_hash_key()),
+        levels: Arc::clone(&ground.levels),
+        clock: Arc::clone(&ground.clock),
+        rng: Arc::clone(&ground.rng),
+        default_provider: Arc::clone(&providers.default_provider().name),
+        providers: providers.all.iter().map(|provider| Arc::clone(&provider.name)).collect(),
+    })
+}
+
+/// Starts the lanes and the loop that deals connections out to them.
+fn serve(
+    ground: &Ground,
+    plane: &Arc<Plane>,
+    management: &Arc<Management>,
+    listener: TcpListener,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<Lanes, StartError> {
+    let settings = &ground.config.settings;
+    let trust = match &settings.upstream_ca_file {
+        Some(path) => tls::certificates(path)?,
+        None => Vec::new(),
+    };
+    let proxy = settings.https_proxy.as_ref().map(|proxy| proxy.0.as_str());
+    let direct = settings.no_proxy.iter().map(|rule| rule.0.as_str()).collect::<Vec<_>>();
+    let upstreams = Upstreams::new(&trust, proxy, Some(&direct.join(",")))?;
+    let files = settings.tls_cert_file.clone().zip(settings.tls_key_file.clone());
+    let files = files.map(|(certificates, key)| TlsFiles { certificates, key });
+    let shared = tls::shared(files.as_ref())?;
+    if let Some(files) = files {
+        tasks.spawn(files.reload_loop(Arc::clone(&shared), stop.clone()));
+    }
+    let lane = || Lane {
+        plane: Arc::clone(plane),
+        pools: Pools::new(&plane.providers(), &upstreams),
+        fallback: Arc::new(Door(Arc::clone(management))),
+        tls: Arc::clone(&shared),
+        stop: stop.clone(),
+    };
+    let (lanes, senders) = Lanes::start(lane)
+        .map_err(|source| StartError::System { what: "start the lanes".into(), source })?;
+    tasks.spawn(accept(listener, Arc::clone(plane), senders, stop.clone()));
+    Ok(lanes)
+}
+
+async fn record_start(store: &Store, recovery: &RecoveryReport) -> Result<(), store::Error> {
+    record_entry(store, EntryDraft::new(Action::SystemStart)).await?;
+    let clean = RecoveryReport { last_seq: recovery.last_seq, ..RecoveryReport::default() };
+    if *recovery == clean {
+        return Ok(());
+    }
+    let draft = EntryDraft::new(Action::SystemRecovered)
+        .detail(Detail::JournalSeq(recovery.last_seq))
+        .detail(Detail::TornBytes(recovery.torn_bytes))
+        .detail(Detail::Interrupted(recovery.interrupted));
+    record_entry(store, draft).await
+}
+
+/// An event of the process itself.
+async fn record_entry(store: &Store, draft: EntryDraft) -> Result<(), store::Error> {
+    let with_version = matches!(draft.action(), Action::SystemStart | Action::SystemStop);
+    let draft =
+        if with_version { draft.detail(Detail::Version(Word::lossy(VERSION))) } else { draft };
+    let tx = store.begin(Actor::system(), EntryContext::default()).await?;
+    tx.commit(draft).await.map(drop)
+}
+
+/// Keeps the compiler honest about the size of what every request allocates.
+const _: () = assert!(size_of::<Record>() <= 1024);
