@@ -214,6 +214,7 @@ fn start_provider(
     println!("provider: {} demo provider, on {address}", binary.display());
     let mut command = Command::new(binary);
     command.args(["demo", "provider", "--listen", &address.to_string()]);
+    command.args(["--prepared", "--no-ledger", "--key-prefix", "sk-"]);
     Running::start("provider", command, dir)
 }
 
