@@ -217,12 +217,15 @@ impl Home {
 
     /// Every committed record, as the command line reads them.
     pub fn records(&self) -> Vec<Value> {
-        let arguments = ["logs", "search", "--stream", "record", "--limit", "0", "-o", "raw"];
-        let output = self.run(&arguments);
+        let output = self.run(&SEARCH);
         let code = output.status.code();
         assert!(matches!(code, Some(0 | 1)), "{}", text(&output.stderr));
-        let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+        records_in(&output)
+    }
+
+    /// What records there are in a journal that was tampered with.
+    pub fn readable_records(&self) -> Vec<Value> {
+        records_in(&self.run(&SEARCH))
     }
 
     /// Proves the books from the files, and returns what was said.
@@ -243,6 +246,13 @@ impl Home {
         }
         by_id
     }
+}
+
+const SEARCH: [&str; 8] = ["logs", "search", "--stream", "record", "--limit", "0", "-o", "raw"];
+
+fn records_in(output: &Output) -> Vec<Value> {
+    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
 
 pub fn text(bytes: &[u8]) -> String {

@@ -7,5 +7,6 @@
 mod crash;
 mod faults;
 mod harness;
+mod inputs;
 mod load;
 mod shutdown;
