@@ -21,7 +21,7 @@ use crate::{
     observe::{Collector, Estimator, ResponseFacts, Texts},
     plane::Plane,
     ports::Grant,
-    upload::Upload,
+    upload::{Upload, UploadFailure},
 };
 
 /// One request on its way through the data plane.
@@ -110,7 +110,9 @@ impl Unfinished {
         message: &str,
     ) -> Option<oneshot::Receiver<()>> {
         let overhead = self.overhead(self.upstream_time());
+        let upstream_us = self.forwarded.map(|at| micros(at.elapsed()));
         let record = self.record_mut();
+        record.upstream_us = upstream_us;
         record.status_code = Some(code.status());
         record.outcome = code.outcome();
         record.error_code = Some(code.as_str().into());
@@ -184,6 +186,12 @@ impl Unfinished {
         let keys = self.grant.iter().flat_map(|grant| grant.keys.values());
         let secrets: Vec<&str> = keys.map(|key| key.secret.expose()).collect();
         bounded(&redact::redacted(text, &secrets), ERROR_BYTES_MAX).into()
+    }
+
+    /// Whether the client went away in the middle of its body.
+    pub(crate) fn client_is_gone(&self) -> bool {
+        let failure = self.upload.as_ref().and_then(|upload| upload.failure());
+        failure == Some(UploadFailure::Gone)
     }
 
     fn upstream_time(&self) -> Duration {
@@ -264,7 +272,8 @@ impl Plane {
         stored: Option<oneshot::Sender<()>>,
     ) {
         let outbox = &self.parts.outbox;
-        let unauthenticated = record.token_id.is_none() && record.error_code.is_some();
+        // Refusals, and whatever else costs a caller no token: preflights too.
+        let unauthenticated = record.token_id.is_none();
         if unauthenticated || !reserved {
             let now = self.parts.clock.now();
             match self.coalescer.take(record, reserved, now) {

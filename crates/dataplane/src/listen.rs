@@ -31,6 +31,7 @@ use crate::{
     plane::{ConnectionError, Plane},
     ports::BoxFuture,
     serve::serve,
+    stall::Stalling,
     upstream::Pools,
 };
 
@@ -186,6 +187,7 @@ impl Lane {
             .max_header_list_size(HEAD_BUFFER_BYTES_MAX as u32)
             .adaptive_window(true)
             .keep_alive_interval(Some(Duration::from_secs(30)));
+        let stream = Stalling::new(stream, self.plane.parts.limits.header_read_timeout);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

@@ -90,7 +90,7 @@ impl Source {
         }
     }
 
-    fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Self::Stream(body) => body.size_hint().exact(),
             Self::Whole(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
@@ -175,6 +175,10 @@ impl Relay {
             if self.exchange.is_none() {
                 return Poll::Ready(None);
             }
+            // An upstream that always has more would never let the alarm ring.
+            if let Some(end) = self.overdue() {
+                return self.abort(end);
+            }
             let step = match self.next.take() {
                 Some(step) => step,
                 None => match self.poll_upstream(cx) {
@@ -204,7 +208,7 @@ impl Relay {
             Step::Frame(frame) => {
                 let frame = match frame.into_data() {
                     Ok(data) => Frame::data(self.take_data(data)?),
-                    Err(trailers) => trailers,
+                    Err(trailers) => return self.take_trailers(trailers),
                 };
                 let last = self.masker.is_none()
                     && (self.remaining == Some(0)
@@ -215,6 +219,17 @@ impl Relay {
                 Some(Poll::Ready(Some(Ok(frame))))
             }
         }
+    }
+
+    /// Nothing follows trailers, and a server that has sent them asks for
+    /// nothing more: the answer ends here.
+    fn take_trailers(&mut self, trailers: Frame<Bytes>) -> Option<Polled> {
+        let rest = self.masker.take().map(|mut masker| masker.finish());
+        if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+            self.next = Some(Step::Frame(trailers));
+            return Some(Poll::Ready(Some(Ok(Frame::data(rest)))));
+        }
+        self.complete(Some(trailers))
     }
 
     fn take_data(&mut self, data: Bytes) -> Option<Bytes> {
@@ -318,6 +333,14 @@ impl Relay {
             data = joined.freeze();
         }
         Step::Frame(Frame::data(data))
+    }
+
+    fn overdue(&self) -> Option<End> {
+        let grant = self.exchange.as_ref().and_then(|exchange| exchange.grant.as_ref());
+        if grant.is_some_and(|grant| grant.live.terminate.is_cancelled()) {
+            return Some(End::Terminated);
+        }
+        (Instant::now() >= self.patience.deadline).then_some(End::TimedOut)
     }
 
     /// Ready with the reason to abort.

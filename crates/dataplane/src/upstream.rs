@@ -191,7 +191,8 @@ async fn wait(
             (None, None) => exchange.forwarded_at().unwrap_or(now) + header_timeout,
         };
         if now >= until.min(deadline) {
-            let by_client = sending_since.is_some() && now >= until;
+            // A client that is still sending is what the provider waits for.
+            let by_client = sending_since.is_some();
             return Err(Failure::Refused(late(by_client), !by_client));
         }
         alarm.as_mut().reset(until.min(deadline).into());
@@ -301,7 +302,7 @@ fn classify(error: &legacy::Error, exchange: &Unfinished) -> (Refusal, bool) {
         let limit = exchange.plane.parts.limits.request_bytes_max;
         let refusal = match failure {
             UploadFailure::TooLarge => body_too_large(limit),
-            UploadFailure::Broken => {
+            UploadFailure::Malformed | UploadFailure::Gone => {
                 refused(ErrorCode::InvalidRequest, "the request body is malformed or broke off")
             }
         };

@@ -1,0 +1,12 @@
+//! The binary itself, as a process: what it promises must hold when it is
+//! killed, stopped, starved of its disk or fed nonsense.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![expect(clippy::print_stderr, reason = "a seed must be seen to be used again")]
+
+mod crash;
+mod faults;
+mod harness;
+mod inputs;
+mod load;
+mod shutdown;
