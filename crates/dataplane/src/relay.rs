@@ -204,11 +204,10 @@ impl Relay {
             Step::Frame(frame) => {
                 let frame = match frame.into_data() {
                     Ok(data) => Frame::data(self.take_data(data)?),
-                    Err(trailers) => trailers,
+                    Err(frame) => self.take_trailers(frame)?,
                 };
-                let last = self.masker.is_none()
-                    && (self.remaining == Some(0)
-                        || self.next.is_none() && self.upstream.is_end_stream());
+                let last = self.remaining == Some(0)
+                    || self.next.is_none() && self.upstream.is_end_stream();
                 if last {
                     return self.complete(Some(frame));
                 }
@@ -230,8 +229,9 @@ impl Relay {
                 record.ttft_us.get_or_insert(since_start);
             }
         }
+        let ended = self.next.is_none() && self.upstream.is_end_stream();
         let data = match &mut self.masker {
-            Some(masker) => masker.push(&data),
+            Some(masker) => masker.push(&data, ended),
             None => data,
         };
         if let Some(remaining) = &mut self.remaining {
@@ -240,9 +240,23 @@ impl Relay {
         (!data.is_empty()).then_some(data)
     }
 
+    /// Trailers end a body: what the masker still keeps goes before them.
+    fn take_trailers(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let mut trailers = frame.into_trailers().ok()?;
+        let Some(masker) = &mut self.masker else { return Some(Frame::trailers(trailers)) };
+        masker.trailers(&mut trailers);
+        let rest = masker.finish();
+        if rest.is_empty() {
+            return Some(Frame::trailers(trailers));
+        }
+        self.next = Some(Step::Frame(Frame::trailers(trailers)));
+        Some(Frame::data(rest))
+    }
+
     /// Ends the record, and the answer with it: at once, or when the record is
     /// synced.
     fn complete(&mut self, frame: Option<Frame<Bytes>>) -> Option<Polled> {
+        self.masker = None;
         match self.end(End::Complete) {
             Some(stored) => {
                 self.hold = Some(Hold { stored, frame });
