@@ -280,13 +280,16 @@ async fn open_state(ground: &Ground) -> Result<State, StartError> {
         Arc::clone(&ground.rng),
     )
     .await?;
-    let counter = UsageCounter::open(store.clone(), ground.instance.clone()).await?;
+    let config = ground.journal_config();
+    let last_committed = Journal::last_committed(&config.dir, &ground.instance, &StdFs)?;
+    let counter =
+        UsageCounter::open(store.clone(), ground.instance.clone(), last_committed).await?;
     let metrics = Arc::new(Metrics::new(VERSION, ground.instance.as_str())?);
     let observers = adapters::Observers {
         metrics: Arc::clone(&metrics),
         next: Box::new(UsageObserver(Arc::clone(&counter))),
     };
-    let mut config = ground.journal_config();
+    let mut config = config;
     let requests = ground.config.settings.max_concurrent_requests.0.into();
     let room = RESERVATION_BYTES.saturating_mul(requests).saturating_add(8 << 20);
     config.queue_bytes_max = config.queue_bytes_max.max(room);

@@ -1,0 +1,1 @@
+//! Broken disks, databases, pipes, providers and clients.
