@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     coalesce::Coalescing,
+    mask,
     observe::{Collector, Estimator, ResponseFacts, Texts},
     plane::Plane,
     ports::Grant,
@@ -130,13 +131,15 @@ impl Unfinished {
         let stopping = self.plane.stopping.load(Ordering::Relaxed);
         let upstream_us = self.forwarded.map(|at| micros(at.elapsed()));
         self.cache_write_1h_tokens = facts.cache_write_1h_tokens.unwrap_or(0);
-        let error = facts.error.as_deref().map(|text| self.redact(text));
+        let clean = |text: Option<Box<str>>| text.map(|text| self.redact(&text));
+        let (error, error_code) = (clean(facts.error), clean(facts.error_code));
+        let (model, reason) = (clean(facts.response_model), clean(facts.finish_reason));
         let record = self.record_mut();
         record.upstream_us = upstream_us;
-        record.response_model = facts.response_model;
-        record.finish_reason = facts.finish_reason;
+        record.response_model = model;
+        record.finish_reason = reason;
         record.events = facts.events;
-        record.error_code = facts.error_code;
+        record.error_code = error_code;
         record.error = error;
         if let Some(usage) = facts.usage {
             record.usage = usage.with_total();
@@ -180,11 +183,15 @@ impl Unfinished {
         self.hand_over(facts.text)
     }
 
-    /// Takes the exact provider key and anything credential-shaped out of a text
-    /// that the provider wrote.
+    /// Takes what the provider was sent in confidence and anything
+    /// credential-shaped out of a text that the provider wrote.
     pub(crate) fn redact(&self, text: &str) -> Box<str> {
         let keys = self.grant.iter().flat_map(|grant| grant.keys.values());
-        let secrets: Vec<&str> = keys.map(|key| key.secret.expose()).collect();
+        let name = self.record().provider.as_deref();
+        let providers = &self.plane.parts.providers.all;
+        let provider = providers.iter().find(|provider| name == Some(&*provider.name));
+        let headers = provider.into_iter().flat_map(|provider| mask::header_secrets(provider));
+        let secrets: Vec<&str> = keys.map(|key| key.secret.expose()).chain(headers).collect();
         bounded(&redact::redacted(text, &secrets), ERROR_BYTES_MAX).into()
     }
 
@@ -210,6 +217,12 @@ impl Unfinished {
                 record.model = record.model.take().or(facts.model);
                 record.end_user = record.end_user.take().or(facts.end_user);
                 request_text = facts.text;
+            }
+        }
+        // People paste keys into any field.
+        for field in [&mut record.model, &mut record.end_user].into_iter().flatten() {
+            if redact::looks_like_credential(field) {
+                *field = redact::redacted(field, &[]).into();
             }
         }
         let texts = Texts::of(request_text, answer_text);
