@@ -49,7 +49,7 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client may fall silent in the middle of its body for this long.
 const REQUEST_BODY_IDLE: Duration = Duration::from_secs(60);
 /// For showing the last lines once the journal is closed.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 /// Room that the journal reserves for a request until its record is written.
@@ -273,13 +273,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 /// Database, then journal; whatever the journal holds beyond the database is
 /// counted before anything is served.
 async fn open_state(ground: &Ground) -> Result<State, StartError> {
-    let store = Store::open(
-        ground.store_options(),
-        ground.encryption_keys()?,
-        Arc::clone(&ground.clock),
-        Arc::clone(&ground.rng),
-    )
-    .await?;
+    let store = ground.open_store().await?;
     let config = ground.journal_config();
     let last_committed = Journal::last_committed(&config.dir, &ground.instance, &StdFs)?;
     let counter =
@@ -371,7 +365,11 @@ fn readiness(intake: &logstore::Intake, directory: &Arc<TokenDirectory>) -> Arc<
     readiness
 }
 
-fn manage(ground: &Ground, store: &Store, directory: &Arc<TokenDirectory>) -> Arc<Manage> {
+pub(super) fn manage(
+    ground: &Ground,
+    store: &Store,
+    directory: &Arc<TokenDirectory>,
+) -> Arc<Manage> {
     let providers = &ground.config.providers;
     Arc::new(Manage {
         store: store.clone(),
