@@ -117,10 +117,12 @@ impl Ground {
         let configured = settings.encryption_key.as_ref().map(|key| &key.0);
         let encryption_key =
             data_dir.encryption_key(configured, &settings.database_path(), &*rng)?;
-        for (_, source) in [&management_token, &encryption_key] {
-            if let KeySource::Created(path) = source {
-                tracing::info!(path = %path.display(), "a secret was created");
-            }
+        if let KeySource::Created(path) = &management_token.1 {
+            tracing::info!(path = %path.display(), "the root management key was created");
+        }
+        if let KeySource::Created(path) = &encryption_key.1 {
+            let advice = "keep a copy: without it stored provider keys and tokens are lost";
+            tracing::info!(path = %path.display(), advice, "the encryption key was created");
         }
         let boot = system::boot_id(&*clock, &*rng);
         Ok(Self {

@@ -89,6 +89,7 @@ pub enum Command {
     Db(db::DbCommand),
     /// Print completions for a shell
     Completions {
+        /// Whose completions
         shell: clap_complete::Shell,
     },
 }
@@ -114,11 +115,12 @@ pub struct Place {
 
 /// Parses what was typed and runs it.
 pub fn main(arguments: Vec<std::ffi::OsString>, environment: Environment) -> ExitCode {
+    let usage = wrong_usage(&arguments);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers; the rest is wrong usage.
-            let code = if error.use_stderr() { USAGE } else { 0 };
+            let code = if error.use_stderr() { usage } else { 0 };
             let _printed = error.print();
             return ExitCode::from(code);
         }
@@ -132,6 +134,17 @@ pub fn main(arguments: Vec<std::ffi::OsString>, environment: Environment) -> Exi
             let _told = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::from(if refused { USAGE } else { 1 })
         }
+    }
+}
+
+/// `logs` answers as grep does: 1 is 'nothing found' and every error is 2.
+fn wrong_usage(arguments: &[std::ffi::OsString]) -> u8 {
+    let tree = Cli::command();
+    let mut words = arguments.iter().skip(1).filter_map(|it| it.to_str());
+    let command = words.find_map(|word| tree.find_subcommand(word));
+    match command.is_some_and(|command| command.get_name() == "logs") {
+        true => logs::TROUBLE,
+        false => USAGE,
     }
 }
 
@@ -151,6 +164,15 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Logs(command) => {
+            let configured = || Config::load(environment, file);
+            let command = command.or_data_dir(|| configured().map(|it| it.settings.data_dir));
+            let command = match command {
+                Ok(command) => command,
+                Err(problems) => {
+                    writeln!(io::stderr(), "error: {problems}").unwrap_or_default();
+                    return Ok(logs::TROUBLE);
+                }
+            };
             let terminal = io::stdout().is_terminal();
             let mut around = logs::Surroundings {
                 out,

@@ -1,11 +1,14 @@
 //! Audit entries on their way to the tree: written with their change, read back
 //! newest first with what their openings reveal.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{
-    audit::{Action, EntryView, Opening, SealedEntry},
+    audit::{Action, EntryView, Opening, Outcome, SealedEntry},
     ids::{EntryId, ProjectId, TokenId},
     time::Timestamp,
 };
@@ -33,6 +36,42 @@ pub struct EntryFilter {
     pub request_id: Option<String>,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
+}
+
+/// What this process wrote, for metrics.
+#[derive(Debug, Default)]
+pub(crate) struct EntryCounts(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    written: BTreeMap<(&'static str, &'static str), (Action, Outcome, u64)>,
+    pending: u64,
+}
+
+impl EntryCounts {
+    pub(crate) fn begin(&self, pending: u64) {
+        self.lock().pending = pending;
+    }
+
+    /// Counts committed entries. Nothing takes them out of `audit_pending` yet.
+    pub(crate) fn add(&self, committed: &[(Action, Outcome)]) {
+        let mut counts = self.lock();
+        counts.pending += committed.len() as u64;
+        for (action, result) in committed {
+            let names = (action.as_str(), result.as_str());
+            counts.written.entry(names).or_insert((*action, *result, 0)).2 += 1;
+        }
+    }
+
+    pub(crate) fn read(&self) -> (Vec<(Action, Outcome, u64)>, u64) {
+        let counts = self.lock();
+        (counts.written.values().copied().collect(), counts.pending)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        // Whoever panicked here left whole numbers behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Store {

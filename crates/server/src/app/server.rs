@@ -127,6 +127,7 @@ impl Server {
         let plane = plane(&ground, &directory, outbox, &store)?;
         adapters::measure_journal(&metrics, &intake)?;
         adapters::measure_plane(&metrics, &plane)?;
+        adapters::measure_entries(&metrics, &store)?;
         let readiness = readiness(&intake, &directory);
         let manage = manage(&ground, &store, &directory);
         let http = Settings {
