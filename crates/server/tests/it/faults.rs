@@ -177,37 +177,12 @@ impl Witness {
     }
 }
 
-/// Opens the database of a home as another process would.
-async fn other_process(home: &Home) -> store::Store {
-    struct Clock;
-    impl domain::time::Clock for Clock {
-        fn now(&self) -> domain::time::Timestamp {
-            domain::time::Timestamp::from_micros(1_800_000_000_000_000)
-        }
-    }
-    let key = std::fs::read_to_string(home.data_dir().join("keys/encryption-key")).unwrap();
-    let key = domain::secret::Secret::new(key.trim().to_owned());
-    let instance = domain::ids::InstanceId::parse("other").unwrap();
-    store::Store::open(
-        store::Options::new(database(home), instance, uuid::Uuid::nil()),
-        store::EncryptionKeys::parse(&key, &[]).unwrap(),
-        std::sync::Arc::new(Clock),
-        std::sync::Arc::new(llm_proxy::system::SystemRng),
-    )
-    .await
-    .unwrap()
-}
-
-fn database(home: &Home) -> PathBuf {
-    home.data_dir().join("llm-proxy.db")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_database_stops_changes_and_nothing_else() {
     let home = Home::new().await;
     let proxy = home.start().await;
     let mut witness = Witness::new(&home, &proxy).await;
-    let other = other_process(&home).await;
+    let other = home.other_store().await;
     // What BEGIN EXCLUSIVE is to a database with a write-ahead log: no other
     // writer, for as long as it is held.
     let held = other.begin_operational().await.unwrap();
@@ -237,7 +212,7 @@ async fn a_deleted_database_never_reads_as_a_refusal() {
     let proxy = home.start().await;
     let mut witness = Witness::new(&home, &proxy).await;
     let away = home.dir.path().join("away.db");
-    std::fs::rename(database(&home), &away).unwrap();
+    std::fs::rename(home.database(), &away).unwrap();
     let seen = witness.ask_fresh(&proxy).await;
     let said = (seen.status(), seen.code.as_deref());
     assert_eq!(said, (Some(503), Some("directory_unavailable")));
@@ -251,7 +226,7 @@ async fn a_deleted_database_never_reads_as_a_refusal() {
     let (status, failing) = proxy.ready().await;
     assert_eq!(status, 503);
     assert!(failing.contains_key("database"), "{failing:?}");
-    std::fs::rename(&away, database(&home)).unwrap();
+    std::fs::rename(&away, home.database()).unwrap();
     witness.assert_healed(&proxy).await;
     proxy.stop().await;
     home.check();
@@ -261,8 +236,8 @@ async fn a_deleted_database_never_reads_as_a_refusal() {
 async fn a_damaged_database_refuses_the_start() {
     let home = Home::new().await;
     home.start().await.stop().await;
-    let bytes = std::fs::metadata(database(&home)).unwrap().len();
-    std::fs::write(database(&home), vec![0xA5; usize::try_from(bytes).unwrap()]).unwrap();
+    let bytes = std::fs::metadata(home.database()).unwrap().len();
+    std::fs::write(home.database(), vec![0xA5; usize::try_from(bytes).unwrap()]).unwrap();
     let mut proxy = home.spawn(Stdio::null());
     assert_eq!(proxy.ended().await.code(), Some(1));
     assert!(home.errors().contains("the database file is damaged"), "{}", home.errors());
@@ -317,10 +292,23 @@ impl Drop for SmallDisk {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_requests_until_there_is_room() {
-    let mut dice = Dice::thrown("full disk");
-    let home = Home::new().await;
+    let mut home = Home::new().await;
     std::fs::create_dir_all(home.data_dir()).unwrap();
     let Some(disk) = SmallDisk::mount(&home.journal_dir(), 4) else { return };
+    // And no answer hangs on a record that cannot be stored.
+    home.set("JOURNAL_SYNC", "each");
+    fill_up(home, disk).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_below_journal_and_database_is_survived_too() {
+    let home = Home::new().await;
+    let Some(disk) = SmallDisk::mount(home.data_dir(), 6) else { return };
+    fill_up(home, disk).await;
+}
+
+async fn fill_up(home: Home, disk: SmallDisk) {
+    let mut dice = Dice::thrown("full disk");
     let proxy = home.start().await;
     let token = proxy.token(&home, "p", None).await;
     let load = Load::begin(8, "load", proxy.address, &token, mixture, &mut dice);
@@ -383,8 +371,12 @@ async fn a_full_disk_refuses_requests_until_there_is_room() {
     assert!(seen.is_good());
     proxy.stop().await;
     home.check();
-    // Their openings had room, so they are not forgotten.
+    // Their openings had room, so they are not forgotten, nor are their uses.
     let records = home.records_by_id();
+    let used = records.values().filter(|record| record["attempts"].as_u64() > Some(0)).count();
+    let proxy = home.start().await;
+    assert_eq!(proxy.uses(&token).await, used as u64);
+    proxy.stop().await;
     for number in 0..5 {
         assert_eq!(records[&format!("long-{number}")]["outcome"], "interrupted");
     }

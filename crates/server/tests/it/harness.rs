@@ -136,6 +136,31 @@ impl Home {
         Path::new(&self.environment["DATA_DIR"])
     }
 
+    pub fn database(&self) -> PathBuf {
+        self.data_dir().join("llm-proxy.db")
+    }
+
+    /// The database, opened as another process would open it.
+    pub async fn other_store(&self) -> store::Store {
+        struct Clock;
+        impl domain::time::Clock for Clock {
+            fn now(&self) -> domain::time::Timestamp {
+                domain::time::Timestamp::from_micros(1_800_000_000_000_000)
+            }
+        }
+        let key = std::fs::read_to_string(self.data_dir().join("keys/encryption-key")).unwrap();
+        let key = domain::secret::Secret::new(key.trim().to_owned());
+        let instance = domain::ids::InstanceId::parse("other").unwrap();
+        store::Store::open(
+            store::Options::new(self.database(), instance, uuid::Uuid::nil()),
+            store::EncryptionKeys::parse(&key, &[]).unwrap(),
+            std::sync::Arc::new(Clock),
+            std::sync::Arc::new(llm_proxy::system::SystemRng),
+        )
+        .await
+        .unwrap()
+    }
+
     pub fn journal_dir(&self) -> PathBuf {
         self.data_dir().join("journal")
     }
@@ -343,7 +368,7 @@ impl Proxy {
         Credential { id: field("id"), secret: field("token") }
     }
 
-    /// What the database has counted for a token.
+    /// What is counted for a token, in memory or in the database.
     pub async fn uses(&self, token: &Credential) -> u64 {
         let path = format!("/manage/tokens/{}", token.id);
         let (status, view) = self.manage(Method::GET, &path, None).await;
