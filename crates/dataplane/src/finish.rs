@@ -14,6 +14,7 @@ use domain::{
     redact,
     usage::UsageSource,
 };
+use http::uri::PathAndQuery;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -24,6 +25,9 @@ use crate::{
     ports::Grant,
     upload::{Upload, UploadFailure},
 };
+
+/// Shorter values of a query are page sizes and the like, no secrets.
+const QUERY_SECRET_BYTES_MIN: usize = 16;
 
 /// One request on its way through the data plane.
 pub struct Unfinished {
@@ -40,6 +44,8 @@ pub struct Unfinished {
     reserved: bool,
     pub(crate) grant: Option<Arc<Grant>>,
     pub(crate) upload: Option<Arc<Upload>>,
+    /// Never recorded; kept to know it again in what a provider writes.
+    pub(crate) query: Option<PathAndQuery>,
 }
 
 /// How the relaying of an answer ended.
@@ -75,6 +81,7 @@ impl Unfinished {
             reserved,
             grant: None,
             upload: None,
+            query: None,
         }
     }
 
@@ -191,7 +198,12 @@ impl Unfinished {
         let providers = &self.plane.parts.providers.all;
         let provider = providers.iter().find(|provider| name == Some(&*provider.name));
         let headers = provider.into_iter().flat_map(|provider| mask::header_secrets(provider));
-        let secrets: Vec<&str> = keys.map(|key| key.secret.expose()).chain(headers).collect();
+        let mut secrets: Vec<&str> = keys.map(|key| key.secret.expose()).chain(headers).collect();
+        // A query may carry a signature under any name, and an error may quote
+        // the address.
+        let query = self.query.as_ref().and_then(PathAndQuery::query).unwrap_or("");
+        let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |pair| pair.1));
+        secrets.extend(values.filter(|value| value.len() >= QUERY_SECRET_BYTES_MIN));
         bounded(&redact::redacted(text, &secrets), ERROR_BYTES_MAX).into()
     }
 

@@ -151,7 +151,8 @@ pub fn receive(
     let record = first_record(plane, head, mount, &ids, client, now);
     let room = parts.outbox.reserve();
     let scope = RequestScope::new(ids);
-    let exchange = Unfinished::new(Arc::clone(plane), record, started, room.is_ok());
+    let mut exchange = Unfinished::new(Arc::clone(plane), record, started, room.is_ok());
+    exchange.query = head.uri.path_and_query().filter(|path| path.query().is_some()).cloned();
     let verdict = match room {
         Err(NoRoom::Full) => Err(overloaded()),
         Err(NoRoom::Failed) => Err(Refusal::new(

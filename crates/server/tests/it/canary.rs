@@ -17,7 +17,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpStream},
+};
 
 use crate::support::{
     AnyBody, Proxy, binary, fed, files_below, handler, json_answer, provider, read_until, until,
@@ -49,6 +52,8 @@ const QUERY: [&str; 5] = [
     "canaryQueryD3Bt8nKh5QeU1jLp6RyVw",
     "canaryQueryE7Mx4sZd2GcF9vTo3WkHa",
 ];
+/// A provider quotes the address that it was sent.
+const OWN: &str = "canaryOwn9Ke4vJx7RtM2bWq5YnZc8LdGu";
 /// What has the shape of a credential, for places that are recorded.
 const SHAPED: [&str; 6] = [
     "sk-canaryRequestId2Fz7mQw9XcV4tLb6NrYp1KsHd3GjA",
@@ -68,11 +73,14 @@ fn gzip(text: &str) -> Vec<u8> {
 /// Answers with everything that it was sent, in the way that the path names.
 async fn echo(request: Request<Incoming>) -> Response<AnyBody> {
     let way = request.uri().path().rsplit('/').next().unwrap().to_owned();
+    // What came in the query may go back to who sent it, but nowhere else: it
+    // stands in an error's message only where a record is made of it.
+    let address = if way == "address" { request.uri().to_string() } else { String::new() };
     let headers = format!("{:?}", request.headers());
     let key = request.headers()["authorization"].to_str().unwrap().to_owned();
     let bare = key.trim_start_matches("Bearer ").to_owned();
     let body = request.into_body().collect().await.unwrap().to_bytes();
-    let said = format!("Incorrect API key provided: {bare} ({key}); headers {headers}");
+    let said = format!("Incorrect API key provided: {bare} ({key}); headers {headers} {address}");
     let error = json!({ "error": { "message": said, "type": bare, "code": bare, "param": key },
         "body_bytes": body.len() });
     let text = error.to_string();
@@ -151,22 +159,26 @@ struct Canary {
     proxy: Proxy,
     received: Vec<(String, Vec<u8>)>,
     secrets: Vec<String>,
+    /// Not looked for in answers: they go back to who sent them.
+    own: Vec<String>,
 }
 
 impl Canary {
-    async fn start(upstream: SocketAddr, encryption_key: &str) -> Self {
+    async fn start(upstream: SocketAddr, encryption_key: &str, style: [(&str, &str); 2]) -> Self {
         let providers = format!(
             "default_api: openai\napis:\n  openai:\n    kind: openai\n    \
              base_url: http://{upstream}\n    allowed_endpoints: [/v1/*]\n    \
              headers: {{x-team-key: {EXTRA}}}\n  limited:\n    kind: openai\n    \
              base_url: http://{upstream}\n    allowed_endpoints: [/v1/chat/completions]\n    \
              param_whitelist: {{model: [gpt-4o*]}}\n    \
-             allowed_origins: [\"https://app.example\"]\n"
+             allowed_origins: [\"https://app.example\"]\n  tunnelled:\n    kind: openai\n    \
+             base_url: https://localhost:1\n    allowed_endpoints: [/v1/*]\n"
         );
-        let forward = format!("http://user:{FORWARDER}@127.0.0.1:9");
+        let forward = format!("http://user:{FORWARDER}@{}", unwilling_forward_proxy().await);
         let environment = [
             ("LOG_LEVEL", "trace"),
-            ("LOG_FILE", "{dir}/lines"),
+            style[0],
+            style[1],
             ("MANAGEMENT_TOKEN", ROOT),
             ("METRICS_TOKEN", SCRAPER),
             ("ENCRYPTION_KEY", encryption_key),
@@ -178,7 +190,7 @@ impl Canary {
                 .map(ToOwned::to_owned)
                 .to_vec();
         secrets.extend(WRONG.iter().chain(&QUERY).chain(&SHAPED).map(|it| (*it).to_owned()));
-        Self { proxy, received: Vec::new(), secrets }
+        Self { proxy, received: Vec::new(), secrets, own: vec![OWN.to_owned()] }
     }
 
     /// Sends bytes as they are and keeps all that comes back.
@@ -207,8 +219,34 @@ impl Canary {
     }
 }
 
+/// A forward proxy that says no, or yes and then rubbish, or nothing; and
+/// repeats what it was sent.
+async fn unwilling_forward_proxy() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        for way in 0.. {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let head = read_until(&mut stream, |text| text.ends_with("\r\n\r\n")).await;
+            let answer = match way % 3 {
+                0 => format!("HTTP/1.1 407 {}\r\n\r\n{head}", head.lines().last().unwrap()),
+                1 => format!("HTTP/1.1 200 OK\r\n\r\n{head}"),
+                _ => String::new(),
+            };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    address
+}
+
 async fn data_plane(canary: &mut Canary, token: &str) {
     let json = "content-type: application/json";
+    let head = format!("GET /v1/echo/address?sig={OWN} HTTP/1.1\r\nauthorization: Bearer {token}");
+    canary.raw(&head, "").await;
+    for _ in 0..3 {
+        let head = format!("GET /tunnelled/v1/models HTTP/1.1\r\nauthorization: Bearer {token}");
+        canary.raw(&head, "").await;
+    }
     let body = r#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hello"}]}"#;
     let ways = [
         "plain",
@@ -261,7 +299,7 @@ async fn data_plane(canary: &mut Canary, token: &str) {
         format!("signature={}", QUERY[4]),
         format!("x={token}"),
         format!("x={}", token.replace('-', "%2D")),
-        format!("{token}"),
+        token.to_owned(),
         format!("authorization=Bearer%20{token}"),
     ];
     for query in &queries {
@@ -441,14 +479,16 @@ fn assert_clean(canary: &Canary) {
         places.push((file.display().to_string(), std::fs::read(&file).unwrap()));
     }
     let names: Vec<&str> = places.iter().map(|(name, _)| name.as_str()).collect();
-    for expected in ["stdout", "stderr", "lines", "llm-proxy.db", ".jsonl"] {
+    for expected in ["stdout", "stderr", "llm-proxy.db", ".jsonl"] {
         assert!(names.iter().any(|name| name.ends_with(expected)), "{expected} in {names:?}");
     }
     let mut found = Vec::new();
-    for secret in &canary.secrets {
+    for secret in canary.secrets.iter().chain(&canary.own) {
+        let is_own = canary.own.contains(secret);
+        let answers = canary.received.iter().filter(|_| !is_own);
         for form in forms(secret) {
             let finder = memchr::memmem::Finder::new(&form);
-            for (place, bytes) in places.iter().chain(&canary.received) {
+            for (place, bytes) in places.iter().chain(answers.clone()) {
                 if let Some(at) = finder.find(bytes) {
                     let from = at.saturating_sub(300);
                     let to = (at + form.len() + 60).min(bytes.len());
@@ -470,14 +510,23 @@ fn assert_clean(canary: &Canary) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_written_anywhere() {
+    check([("LOG_FORMAT", "json"), ("LOG_FILE", "{dir}/lines")], "lines").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_shown_to_people() {
+    check([("LOG_FORMAT", "pretty"), ("JOURNAL_SYNC", "each")], "stdout").await;
+}
+
+async fn check(style: [(&str, &str); 2], shown: &str) {
     let encryption_key = STANDARD.encode(*b"canary-encryption-key-32-bytes-!");
     let upstream = provider(handler(echo)).await;
-    let mut canary = Canary::start(upstream, &encryption_key).await;
+    let mut canary = Canary::start(upstream, &encryption_key, style).await;
     canary.secrets.push("canary-encryption-key-32-bytes-!".to_owned());
     let proxy = &canary.proxy;
-    let (status, project) = proxy
-        .manage(Method::POST, "/manage/projects", json!({ "name": "acme", "api_key": UPSTREAM }))
-        .await;
+    let keys = json!({ "openai": UPSTREAM, "limited": SECOND, "tunnelled": UPSTREAM });
+    let body = json!({ "name": "acme", "provider_keys": keys });
+    let (status, project) = proxy.manage(Method::POST, "/manage/projects", body).await;
     assert_eq!(status, 201, "{project}");
     assert!(!project.to_string().contains(UPSTREAM));
     let project = project["id"].as_str().unwrap().to_owned();
@@ -501,11 +550,14 @@ async fn no_secret_is_written_anywhere() {
     let records = canary.proxy.records();
     let of_acme = records.iter().filter(|record| record["project"] == "acme").count();
     assert!(of_acme >= 13, "{of_acme} records of the project");
+    // The search would find what is there: the provider did quote the address.
+    let finder = memchr::memmem::Finder::new(OWN);
+    assert!(canary.received.iter().any(|(_, bytes)| finder.find(bytes).is_some()));
     // Files are searched while the process holds them, and after its end.
-    let shown = canary.proxy.dir.path().join("lines");
+    let shown = canary.proxy.dir.path().join(shown);
     until("the lines are shown", async || {
         let text = std::fs::read_to_string(&shown).unwrap();
-        text.lines().any(|line| line.contains("\"stream\":\"trace\"")).then_some(())
+        (text.contains("/v1/echo/fine") && text.contains("/tunnelled/")).then_some(())
     })
     .await;
     assert_clean(&canary);
