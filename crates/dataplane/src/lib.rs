@@ -29,6 +29,7 @@ pub mod connect;
 pub mod hop;
 pub mod upstream;
 pub mod mask;
+mod quiet;
 pub mod relay;
 pub mod observe;
 pub mod finish;

@@ -185,15 +185,17 @@ async fn relay(
     let idle = provider.timeouts.stream_idle;
     let mut source = Source::Stream(body);
     let mut masker = None;
-    if let Some(key) = grant.keys.get(&provider.name).filter(|_| status >= 400) {
-        mask::mask_headers(headers, &key.secret);
-        if headers.contains_key(CONTENT_ENCODING) {
-            source = match mask::whole(source, headers, &key.secret, idle).await {
+    if let Some(key) = grant.keys.get(&provider.name) {
+        let secrets = mask::secrets(&key.secret, provider);
+        mask::mask_headers(headers, &secrets);
+        let is_encoded = headers.contains_key(CONTENT_ENCODING);
+        if status >= 400 && is_encoded {
+            source = match mask::whole(source, headers, &secrets, idle).await {
                 Ok(source) => source,
                 Err(refusal) => return refuse(exchange, &scope, provider.kind, refusal).await,
             };
-        } else {
-            masker = Some(Masker::new(key.secret.clone()));
+        } else if status >= 400 || (!is_encoded && may_tell_of_errors(headers)) {
+            masker = Some(Masker::new(secrets));
         }
     }
     drop_false_length(headers, &source, &exchange.record().method);
@@ -245,6 +247,15 @@ fn upstream_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
 fn is_event_stream(content_type: &HeaderValue) -> bool {
     let essence = content_type.as_bytes().split(|b| *b == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
+/// Some providers report failures with status 200, in the middle of a stream or
+/// in a JSON answer.
+fn may_tell_of_errors(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    [&b"text/event-stream"[..], b"application/json"].iter().any(|text| {
+        content_type.get(..text.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(text))
+    })
 }
 
 /// A future that panicked while it was polled.

@@ -87,13 +87,7 @@ pub async fn forward(
         )
     })?;
     let now = plane.parts.clock.now();
-    plane.circuits[at].admit(now).map_err(|wait| {
-        Refusal::new(
-            ErrorCode::CircuitOpen,
-            "the provider could not be reached several times in a row; try again shortly",
-        )
-        .retry_after(wait)
-    })?;
+    plane.circuits[at].admit(now).map_err(circuit_open)?;
     let mut head = upstream_head(provider, head, mount.path, scope)
         .ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, "the path cannot be forwarded"))?;
     head.headers.insert(provider.auth_header.clone(), key.header.clone());
@@ -138,6 +132,14 @@ pub async fn forward(
             }
         }
     }
+}
+
+fn circuit_open(wait: i64) -> Refusal {
+    Refusal::new(
+        ErrorCode::CircuitOpen,
+        "the provider could not be reached several times in a row; try again shortly",
+    )
+    .retry_after(wait)
 }
 
 fn circuit_failed(plane: &Plane, at: usize, provider: &Provider) {

@@ -107,7 +107,7 @@ fn a_moved_file_is_opened_anew() {
     tape.add(b"{\"n\":1}\n");
     until("the first line", || read(&path) == "{\"n\":1}\n");
     std::fs::rename(&path, &moved).expect("moved");
-    delivery.reopen();
+    delivery.reopener()();
     // The signal is seen before the next piece at the latest after one wait.
     until("the signal", || !delivery.signals.reopen.load(Ordering::Relaxed));
     tape.add(b"{\"n\":2}\n");
