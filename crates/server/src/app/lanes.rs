@@ -13,6 +13,8 @@ const CUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The threads that serve, and the ways to them.
 pub struct Lanes {
     threads: Vec<JoinHandle<()>>,
+    /// Joins the threads, once somebody waits for them.
+    joining: Option<tokio::task::JoinHandle<()>>,
     cut: CancellationToken,
 }
 
@@ -38,7 +40,7 @@ impl Lanes {
             })?);
             senders.push(sender);
         }
-        Ok((Self { threads, cut }, senders))
+        Ok((Self { threads, joining: None, cut }, senders))
     }
 
     /// Cuts whatever still runs.
@@ -46,18 +48,41 @@ impl Lanes {
         self.cut.cancel();
     }
 
-    /// Waits for all lanes to end.
+    /// Waits for all lanes to end. Given up and called again, it goes on with
+    /// the same wait: when it returns, every guard has handed its record over.
     pub async fn ended(&mut self) {
         let threads = std::mem::take(&mut self.threads);
-        let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a lane's thread panicked");
+        let joining = self.joining.get_or_insert_with(|| {
+            tokio::task::spawn_blocking(move || {
+                for thread in threads {
+                    if thread.join().is_err() {
+                        tracing::error!("a lane's thread panicked");
+                    }
                 }
-            }
+            })
         });
-        if joined.await.is_err() {
+        if joining.await.is_err() {
             tracing::error!("the wait for the lanes panicked");
         }
+        self.joining = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_that_was_given_up_goes_on() {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || released.recv().unwrap_or_default());
+        let mut lanes =
+            Lanes { threads: vec![thread], joining: None, cut: CancellationToken::new() };
+        let brief = Duration::from_millis(20);
+        assert!(tokio::time::timeout(brief, lanes.ended()).await.is_err());
+        assert!(tokio::time::timeout(brief, lanes.ended()).await.is_err(), "it still runs");
+        release.send(()).expect("the thread waits");
+        lanes.ended().await;
+        lanes.ended().await;
     }
 }
