@@ -14,15 +14,20 @@ use domain::{
     redact,
     usage::UsageSource,
 };
+use http::uri::PathAndQuery;
 use tokio::sync::oneshot;
 
 use crate::{
     coalesce::Coalescing,
+    mask,
     observe::{Collector, Estimator, ResponseFacts, Texts},
     plane::Plane,
     ports::Grant,
-    upload::Upload,
+    upload::{Upload, UploadFailure},
 };
+
+/// Shorter values of a query are page sizes and the like, no secrets.
+const QUERY_SECRET_BYTES_MIN: usize = 16;
 
 /// One request on its way through the data plane.
 pub struct Unfinished {
@@ -39,6 +44,8 @@ pub struct Unfinished {
     reserved: bool,
     pub(crate) grant: Option<Arc<Grant>>,
     pub(crate) upload: Option<Arc<Upload>>,
+    /// Never recorded; kept to know it again in what a provider writes.
+    pub(crate) query: Option<PathAndQuery>,
 }
 
 /// How the relaying of an answer ended.
@@ -74,6 +81,7 @@ impl Unfinished {
             reserved,
             grant: None,
             upload: None,
+            query: None,
         }
     }
 
@@ -110,7 +118,9 @@ impl Unfinished {
         message: &str,
     ) -> Option<oneshot::Receiver<()>> {
         let overhead = self.overhead(self.upstream_time());
+        let upstream_us = self.forwarded.map(|at| micros(at.elapsed()));
         let record = self.record_mut();
+        record.upstream_us = upstream_us;
         record.status_code = Some(code.status());
         record.outcome = code.outcome();
         record.error_code = Some(code.as_str().into());
@@ -128,13 +138,15 @@ impl Unfinished {
         let stopping = self.plane.stopping.load(Ordering::Relaxed);
         let upstream_us = self.forwarded.map(|at| micros(at.elapsed()));
         self.cache_write_1h_tokens = facts.cache_write_1h_tokens.unwrap_or(0);
-        let error = facts.error.as_deref().map(|text| self.redact(text));
+        let clean = |text: Option<Box<str>>| text.map(|text| self.redact(&text));
+        let (error, error_code) = (clean(facts.error), clean(facts.error_code));
+        let (model, reason) = (clean(facts.response_model), clean(facts.finish_reason));
         let record = self.record_mut();
         record.upstream_us = upstream_us;
-        record.response_model = facts.response_model;
-        record.finish_reason = facts.finish_reason;
+        record.response_model = model;
+        record.finish_reason = reason;
         record.events = facts.events;
-        record.error_code = facts.error_code;
+        record.error_code = error_code;
         record.error = error;
         if let Some(usage) = facts.usage {
             record.usage = usage.with_total();
@@ -178,12 +190,27 @@ impl Unfinished {
         self.hand_over(facts.text)
     }
 
-    /// Takes the exact provider key and anything credential-shaped out of a text
-    /// that the provider wrote.
+    /// Takes what the provider was sent in confidence and anything
+    /// credential-shaped out of a text that the provider wrote.
     pub(crate) fn redact(&self, text: &str) -> Box<str> {
         let keys = self.grant.iter().flat_map(|grant| grant.keys.values());
-        let secrets: Vec<&str> = keys.map(|key| key.secret.expose()).collect();
+        let name = self.record().provider.as_deref();
+        let providers = &self.plane.parts.providers.all;
+        let provider = providers.iter().find(|provider| name == Some(&*provider.name));
+        let headers = provider.into_iter().flat_map(|provider| mask::header_secrets(provider));
+        let mut secrets: Vec<&str> = keys.map(|key| key.secret.expose()).chain(headers).collect();
+        // A query may carry a signature under any name, and an error may quote
+        // the address.
+        let query = self.query.as_ref().and_then(PathAndQuery::query).unwrap_or("");
+        let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |pair| pair.1));
+        secrets.extend(values.filter(|value| value.len() >= QUERY_SECRET_BYTES_MIN));
         bounded(&redact::redacted(text, &secrets), ERROR_BYTES_MAX).into()
+    }
+
+    /// Whether the client went away in the middle of its body.
+    pub(crate) fn client_is_gone(&self) -> bool {
+        let failure = self.upload.as_ref().and_then(|upload| upload.failure());
+        failure == Some(UploadFailure::Gone)
     }
 
     fn upstream_time(&self) -> Duration {
@@ -202,6 +229,12 @@ impl Unfinished {
                 record.model = record.model.take().or(facts.model);
                 record.end_user = record.end_user.take().or(facts.end_user);
                 request_text = facts.text;
+            }
+        }
+        // People paste keys into any field.
+        for field in [&mut record.model, &mut record.end_user].into_iter().flatten() {
+            if redact::looks_like_credential(field) {
+                *field = redact::redacted(field, &[]).into();
             }
         }
         let texts = Texts::of(request_text, answer_text);
@@ -264,7 +297,8 @@ impl Plane {
         stored: Option<oneshot::Sender<()>>,
     ) {
         let outbox = &self.parts.outbox;
-        let unauthenticated = record.token_id.is_none() && record.error_code.is_some();
+        // Refusals, and whatever else costs a caller no token: preflights too.
+        let unauthenticated = record.token_id.is_none();
         if unauthenticated || !reserved {
             let now = self.parts.clock.now();
             match self.coalescer.take(record, reserved, now) {

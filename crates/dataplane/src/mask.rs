@@ -1,9 +1,10 @@
-//! Keeps a provider's error answer from carrying the provider key to a client:
-//! some providers echo what they were sent.
+//! Keeps an answer from carrying the provider key to a client: some providers
+//! echo what they were sent.
 //!
-//! Only error answers are looked at. A match is overwritten with as many stars,
-//! so lengths stay true; bytes that could begin a match are held back until the
-//! next frame decides.
+//! Errors are looked at whatever they are, other answers where they are text
+//! that a provider writes errors in: JSON and event streams, as they are on the
+//! wire. A match is overwritten with as many stars, so lengths stay true; bytes
+//! that could begin a match are held back until the next frame decides.
 
 use std::time::Duration;
 
@@ -16,28 +17,48 @@ use http::{
 use http_body_util::{BodyExt, Limited};
 use memchr::memmem;
 
-use crate::{observe, relay::Source, rescue::Refusal};
+use crate::{observe, provider::Provider, relay::Source, rescue::Refusal};
 
 /// Of an encoded error answer; real ones are a few hundred bytes.
 const ENCODED_ERROR_BYTES_MAX: usize = 256 << 10;
 /// Of what it decodes to.
 const DECODED_ERROR_BYTES_MAX: usize = 1 << 20;
 
+/// Configured headers shorter than this are names and versions, no credentials.
+const HEADER_SECRET_BYTES_MIN: usize = 16;
+
+/// What a provider is sent and nobody else may see: the key, and headers of the
+/// configuration, which may hold credentials.
+pub fn secrets(key: &Secret, provider: &Provider) -> Vec<Secret> {
+    std::iter::once(key.clone()).chain(header_secrets(provider).map(Secret::new)).collect()
+}
+
+/// The part of it that stands in the configuration.
+pub fn header_secrets(provider: &Provider) -> impl Iterator<Item = &str> {
+    let values = provider.headers.iter().filter_map(|(_, value)| value.to_str().ok());
+    values.filter(|value| value.len() >= HEADER_SECRET_BYTES_MIN)
+}
+
 pub struct Masker {
-    secret: Secret,
+    secrets: Vec<Secret>,
     held: BytesMut,
 }
 
 impl Masker {
-    pub fn new(secret: Secret) -> Self {
-        Self { secret, held: BytesMut::new() }
+    pub fn new(secrets: Vec<Secret>) -> Self {
+        Self { secrets, held: BytesMut::new() }
     }
 
-    /// Takes a frame and gives what is safe to pass on (may be empty).
-    pub fn push(&mut self, frame: &Bytes) -> Bytes {
+    /// Takes a frame and gives what is safe to pass on (may be empty); all that
+    /// there is when the frame is the `last`.
+    pub fn push(&mut self, frame: &Bytes, last: bool) -> Bytes {
+        let keeps = |masker: &Self, bytes: &[u8]| if last { 0 } else { masker.beginning(bytes) };
+        if self.held.is_empty() && !contains(frame, &self.secrets) && keeps(self, frame) == 0 {
+            return frame.clone();
+        }
         self.held.extend_from_slice(frame);
-        mask(&mut self.held, self.secret.expose().as_bytes());
-        let keep = self.possible_beginning();
+        mask(&mut self.held, &self.secrets);
+        let keep = keeps(self, &self.held);
         self.held.split_to(self.held.len() - keep).freeze()
     }
 
@@ -46,11 +67,20 @@ impl Masker {
         self.held.split().freeze()
     }
 
-    /// Length of the longest end of `held` that is a beginning of the secret.
-    fn possible_beginning(&self) -> usize {
-        let secret = self.secret.expose().as_bytes();
-        let longest = self.held.len().min(secret.len().saturating_sub(1));
-        (1..=longest).rev().find(|&n| self.held.ends_with(&secret[..n])).unwrap_or(0)
+    pub fn trailers(&self, trailers: &mut HeaderMap) {
+        mask_headers(trailers, &self.secrets);
+    }
+
+    /// Length of the longest end of `bytes` that is a beginning of a secret.
+    fn beginning(&self, bytes: &[u8]) -> usize {
+        let of_one = |secret: &Secret| {
+            let secret = secret.expose().as_bytes();
+            let longest = bytes.len().min(secret.len().saturating_sub(1));
+            let end = &bytes[bytes.len() - longest..];
+            let mut begins = memchr::memchr_iter(*secret.first()?, end);
+            begins.find(|&at| secret.starts_with(&end[at..])).map(|at| longest - at)
+        };
+        self.secrets.iter().filter_map(of_one).max().unwrap_or(0)
     }
 }
 
@@ -60,7 +90,7 @@ impl Masker {
 pub async fn whole(
     source: Source,
     headers: &mut HeaderMap,
-    secret: &Secret,
+    secrets: &[Secret],
     idle: Duration,
 ) -> Result<Source, Refusal> {
     let Source::Stream(body) = source else { return Ok(source) };
@@ -78,34 +108,38 @@ pub async fn whole(
     }
     let plain =
         observe::decoded(headers, &coded, DECODED_ERROR_BYTES_MAX).ok_or_else(unreadable)?;
-    if memmem::find(&plain, secret.expose().as_bytes()).is_none() {
+    if !contains(&plain, secrets) {
         return Ok(Source::Whole(Some(coded)));
     }
     let mut plain = plain;
-    mask(&mut plain, secret.expose().as_bytes());
+    mask(&mut plain, secrets);
     headers.remove(CONTENT_ENCODING);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(plain.len()));
     Ok(Source::Whole(Some(plain.into())))
 }
 
-/// Overwrites every occurrence of `secret`.
-pub fn mask(bytes: &mut [u8], secret: &[u8]) {
-    if secret.is_empty() {
-        return;
-    }
-    let mut from = 0;
-    while let Some(at) = memmem::find(&bytes[from..], secret) {
-        bytes[from + at..from + at + secret.len()].fill(b'*');
-        from += at + secret.len();
+fn contains(bytes: &[u8], secrets: &[Secret]) -> bool {
+    secrets.iter().any(|secret| memmem::find(bytes, secret.expose().as_bytes()).is_some())
+}
+
+/// Overwrites every occurrence of the secrets.
+fn mask(bytes: &mut [u8], secrets: &[Secret]) {
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        let secret = secret.expose().as_bytes();
+        let mut from = 0;
+        while let Some(at) = memmem::find(&bytes[from..], secret) {
+            bytes[from + at..from + at + secret.len()].fill(b'*');
+            from += at + secret.len();
+        }
     }
 }
 
 /// The same for header values.
-pub fn mask_headers(headers: &mut HeaderMap, secret: &Secret) {
+pub fn mask_headers(headers: &mut HeaderMap, secrets: &[Secret]) {
     for value in headers.values_mut() {
-        if memmem::find(value.as_bytes(), secret.expose().as_bytes()).is_some() {
+        if contains(value.as_bytes(), secrets) {
             let mut masked = value.as_bytes().to_vec();
-            mask(&mut masked, secret.expose().as_bytes());
+            mask(&mut masked, secrets);
             *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static("***"));
         }
     }
@@ -121,16 +155,16 @@ mod tests {
         #[test]
         fn no_cut_lets_a_secret_through(cuts in proptest::collection::vec(1usize..20, 1..40)) {
             let text = b"ab aab sk-secret! aaab sk-secresk-secret end sk-sec";
-            let mut masker = Masker::new(Secret::new("sk-secret"));
+            let mut masker = Masker::new(vec![Secret::new("sk-secret"), Secret::new("aaab")]);
             let (mut out, mut at) = (Vec::new(), 0);
             for cut in cuts {
                 let to = (at + cut).min(text.len());
-                out.extend_from_slice(&masker.push(&Bytes::from_static(&text[at..to])));
+                out.extend_from_slice(&masker.push(&Bytes::from_static(&text[at..to]), false));
                 at = to;
             }
-            out.extend_from_slice(&masker.push(&Bytes::from_static(&text[at..])));
+            out.extend_from_slice(&masker.push(&Bytes::from_static(&text[at..]), false));
             out.extend_from_slice(&masker.finish());
-            prop_assert_eq!(out.as_slice(), b"ab aab *********! aaab sk-secre********* end sk-sec");
+            prop_assert_eq!(out.as_slice(), b"ab aab *********! **** sk-secre********* end sk-sec");
         }
     }
 }

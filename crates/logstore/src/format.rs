@@ -407,7 +407,8 @@ mod tests {
         ) {
             let uuid = uuid::Uuid::from_u128(id);
             let labels = std::collections::BTreeMap::from([("team".to_owned(), texts[3].clone())]);
-            let labels = Labels::try_from(labels).map_err(proptest::test_runner::TestCaseError::fail)?;
+            let labels =
+                Labels::try_from(labels).map_err(proptest::test_runner::TestCaseError::fail)?;
             let opening = Opening {
                 record_id: domain::ids::RecordId(uuid),
                 ts: Timestamp::from_micros(1_763_892_000_000_001),

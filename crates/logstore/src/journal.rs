@@ -9,6 +9,7 @@ use std::{
 };
 
 use domain::{
+    ids::InstanceId,
     record::{Envelope, Record},
     time::Clock,
 };
@@ -165,6 +166,16 @@ impl Journal {
             .map_err(JournalError::Thread)?;
         let thread = Mutex::new(Some(thread));
         Ok((Self { shared, fs, config, envelope, thread }, report))
+    }
+
+    /// The last committed line that [`Self::open`] will find, for whoever must
+    /// know before anything is repaired or written. 0 where there is none.
+    pub fn last_committed(
+        dir: &Path,
+        instance: &InstanceId,
+        fs: &dyn Fs,
+    ) -> Result<u64, JournalError> {
+        Ok(recover::last_committed(fs, dir, instance)?)
     }
 
     /// The way in.

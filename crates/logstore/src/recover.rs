@@ -110,6 +110,33 @@ pub(crate) fn recover(
     Ok(recovered)
 }
 
+/// The last committed line of an instance, as [`recover`] will find it; 0 where
+/// there is none. Reads only.
+pub(crate) fn last_committed(
+    fs: &dyn Fs,
+    dir: &Path,
+    instance: &InstanceId,
+) -> Result<u64, RecoverError> {
+    for (first_seq, path) in files_of(fs, dir, instance).map_err(failed("list", dir))?.iter().rev()
+    {
+        let file = fs.open_read(path).map_err(failed("open", path))?;
+        if let Some(header) = read_header(&*file)
+            && header.format > format::FORMAT
+        {
+            return Err(RecoverError::Newer { path: path.clone(), format: header.format });
+        }
+        let mut scanner = Scanner::new(file, *first_seq);
+        let mut last_seq = None;
+        while let Some(batch) = scanner.next_batch().map_err(failed("read", path))? {
+            last_seq = Some(batch.last_seq);
+        }
+        if let Some(last_seq) = last_seq {
+            return Ok(last_seq);
+        }
+    }
+    Ok(0)
+}
+
 /// True if the file has a valid batch and so is the one to go on from.
 fn recover_file(
     fs: &dyn Fs,

@@ -7,10 +7,10 @@
 //! deadline, the journal last, so that whatever ended left its record.
 
 pub mod adapters;
+pub mod alone;
 mod lanes;
 mod outbox;
 pub mod server;
-pub mod showcase;
 pub mod shutdown;
 mod tls;
 
@@ -24,6 +24,7 @@ use std::{
 
 use domain::{ids::InstanceId, record::Envelope, rng::Rng, secret::Secret, time::Clock};
 use logstore::{DataDirLock, LockError};
+use store::Store;
 use uuid::Uuid;
 
 use crate::{
@@ -157,6 +158,11 @@ impl Ground {
             pool_size: settings.database_pool_size.0,
             ..store::Options::new(path, self.instance.clone(), self.boot)
         }
+    }
+
+    pub async fn open_store(&self) -> store::Result<Store> {
+        let (options, keys) = (self.store_options(), self.encryption_keys()?);
+        Store::open(options, keys, Arc::clone(&self.clock), Arc::clone(&self.rng)).await
     }
 
     pub fn journal_config(&self) -> logstore::JournalConfig {

@@ -23,8 +23,9 @@ mod tests;
 
 use std::{
     io::{self, IsTerminal as _, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::Context as _;
@@ -33,6 +34,7 @@ use domain::{secret::Secret, time::Clock as _};
 
 use self::client::Client;
 use crate::{
+    app::{Ground, alone::Alone},
     config::{Config, Environment},
     system::SystemClock,
 };
@@ -93,7 +95,8 @@ pub enum Command {
 }
 
 /// Where the proxy is that a command talks to: the one that runs on the data
-/// directory, unless a URL says otherwise.
+/// directory, unless a URL says otherwise. When none runs there, the command
+/// does the work itself.
 #[derive(Debug, Args)]
 pub struct Place {
     /// A server elsewhere; needs a management key in MANAGEMENT_TOKEN
@@ -153,8 +156,6 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
     let file = cli.config.as_deref();
     let out = &mut io::stdout();
-    let mut stdin = io::stdin();
-    let variable = |name: &str| environment.get(name).cloned();
     match cli.command {
         Command::Demo(args) => demo::run(args, environment),
         Command::Server(args) => server::run(&args, environment, file),
@@ -193,28 +194,22 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Project { place, command } => {
-            let config = Config::load(environment, file)?;
-            in_runtime(async {
-                let client = place.client(&config).await?;
-                let mut around = place.around(&config, out, &mut stdin, &variable);
-                project::run(command, &client, &mut around).await
-            })
+            let work = async |client: &Client, around: &mut input::Surroundings<'_>| {
+                project::run(command, client, around).await
+            };
+            place.manage(environment, file, out, work)
         }
         Command::Token { place, command } => {
-            let config = Config::load(environment, file)?;
-            in_runtime(async {
-                let client = place.client(&config).await?;
-                let mut around = place.around(&config, out, &mut stdin, &variable);
-                token::run(command, &client, &mut around).await
-            })
+            let work = async |client: &Client, around: &mut input::Surroundings<'_>| {
+                token::run(command, client, around).await
+            };
+            place.manage(environment, file, out, work)
         }
         Command::Key { place, command } => {
-            let config = Config::load(environment, file)?;
-            in_runtime(async {
-                let client = place.client(&config).await?;
-                let mut around = place.around(&config, out, &mut stdin, &variable);
-                key::run(command, &client, &mut around).await
-            })
+            let work = async |client: &Client, around: &mut input::Surroundings<'_>| {
+                key::run(command, client, around).await
+            };
+            place.manage(environment, file, out, work)
         }
     }
 }
@@ -229,20 +224,46 @@ fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
 }
 
 impl Place {
-    /// The server at the URL, or the one that runs on the data directory.
-    async fn client(&self, config: &Config) -> anyhow::Result<Client> {
-        let mut client = match &self.url {
-            Some(url) => Client::remote(url, self.key(config))?,
-            None => {
-                let data_dir = &config.settings.data_dir;
-                Client::running(data_dir).await.with_context(|| {
-                    format!("no server runs on {}; start one or give --url", data_dir.display())
-                })?
+    /// Runs a command with the server at the URL, with the one that runs on the
+    /// data directory, or with none, on the data directory itself.
+    fn manage(
+        &self,
+        environment: &Environment,
+        file: Option<&Path>,
+        out: &mut dyn Write,
+        work: impl AsyncFnOnce(&Client, &mut input::Surroundings<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<u8> {
+        let config = Config::load(environment, file)?;
+        let mut stdin = io::stdin();
+        let variable = |name: &str| environment.get(name).cloned();
+        in_runtime(async {
+            let (mut client, alone) = self.reach(&config, environment, file).await?;
+            client.reason.clone_from(&self.reason);
+            client.ticket.clone_from(&self.ticket);
+            let mut around = self.around(&config, out, &mut stdin, &variable);
+            let worked = work(&client, &mut around).await;
+            drop(client);
+            if let Some(alone) = alone {
+                alone.stop().await;
             }
-        };
-        client.reason.clone_from(&self.reason);
-        client.ticket.clone_from(&self.ticket);
-        Ok(client)
+            worked
+        })
+    }
+
+    async fn reach(
+        &self,
+        config: &Config,
+        environment: &Environment,
+        file: Option<&Path>,
+    ) -> anyhow::Result<(Client, Option<Alone>)> {
+        if let Some(url) = &self.url {
+            return Ok((Client::remote(url, self.key(config))?, None));
+        }
+        if let Some(client) = Client::running(&config.settings.data_dir).await {
+            return Ok((client, None));
+        }
+        let alone = Alone::start(Ground::prepare(environment, file)?).await?;
+        Ok((Client::in_process(Arc::clone(&alone.management)), Some(alone)))
     }
 
     fn key(&self, config: &Config) -> Option<Secret> {

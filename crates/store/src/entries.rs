@@ -83,7 +83,7 @@ impl Store {
         }
         query.push(" ORDER BY position DESC LIMIT ").push_bind(i64::from(page.limit) + 1);
         // One snapshot for leaves and openings.
-        let mut tx = self.0.pool.begin().await?;
+        let mut tx = self.readable()?.begin().await?;
         let mut found = query.build().fetch_all(&mut *tx).await?;
         let position = |row: &Row| row.try_get::<i64, _>("position").unwrap_or(0).to_string();
         let next_cursor = cut_page(&mut found, page, position);
@@ -94,7 +94,7 @@ impl Store {
     pub async fn audit_entry(&self, id: EntryId) -> Result<Option<EntryView>> {
         let mut query = select("position, id, leaf", "audit_pending");
         query.push(" AND id = ").push_bind(id.to_string());
-        let mut tx = self.0.pool.begin().await?;
+        let mut tx = self.readable()?.begin().await?;
         let found = query.build().fetch_all(&mut *tx).await?;
         Ok(views(&mut tx, &found).await?.pop())
     }
@@ -103,15 +103,16 @@ impl Store {
     pub async fn audit_leaf(&self, id: EntryId) -> Result<Option<String>> {
         let row = sqlx::query("SELECT leaf FROM audit_pending WHERE id = ?")
             .bind(id.to_string())
-            .fetch_optional(&self.0.pool)
+            .fetch_optional(self.readable()?)
             .await?;
         row.map(|row| rows::text(&row, "leaf")).transpose()
     }
 
     /// How many entries wait to be sequenced.
     pub async fn audit_pending(&self) -> Result<u64> {
-        let row =
-            sqlx::query("SELECT COUNT(*) AS n FROM audit_pending").fetch_one(&self.0.pool).await?;
+        let row = sqlx::query("SELECT COUNT(*) AS n FROM audit_pending")
+            .fetch_one(self.readable()?)
+            .await?;
         rows::count(&row, "n")
     }
 }

@@ -89,6 +89,18 @@ impl OperationalTx {
         Ok(true)
     }
 
+    /// Sets the cursor back to `seq` where it is beyond it: the journal ends
+    /// there, and its next lines must count. Says whether it was beyond.
+    pub async fn rewind_usage(&mut self, instance: &InstanceId, seq: u64) -> Result<bool> {
+        let moved = sqlx::query("UPDATE usage_cursor SET seq = ? WHERE instance = ? AND seq > ?")
+            .bind(rows::stored(seq))
+            .bind(instance.as_str())
+            .bind(rows::stored(seq))
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(moved.rows_affected() > 0)
+    }
+
     pub async fn commit(self) -> Result<()> {
         Ok(self.tx.commit().await?)
     }

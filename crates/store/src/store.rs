@@ -188,6 +188,12 @@ impl Store {
         self.0.file.check()
     }
 
+    /// Where to read, unless what would be read is a file that is gone.
+    pub(crate) fn readable(&self) -> Result<&dialect::Pool> {
+        self.check_file()?;
+        Ok(&self.0.pool)
+    }
+
     /// Whether rows are sealed by a key other than the current one; all of their
     /// keys must be at hand.
     async fn has_old_keys(&self) -> Result<bool> {

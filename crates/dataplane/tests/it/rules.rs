@@ -175,13 +175,13 @@ async fn no_room_is_told_and_counted() {
     let upstream = answering(CHAT).await;
     let mut harness = Harness::start(upstream, unchanged).await;
     for (no_room, code) in [(NoRoom::Full, "overloaded"), (NoRoom::Failed, "audit_unavailable")] {
-        *harness.outbox.no_room.lock().unwrap() = Some(no_room);
+        *harness.outbox.no_room.lock() = Some(no_room);
         for _ in 0..3 {
             let answer = harness.post("/v1/chat/completions", "{}").await;
             assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains(code), "{answer}");
             assert!(answer.contains("retry-after: 1"), "{answer}");
         }
-        *harness.outbox.no_room.lock().unwrap() = None;
+        *harness.outbox.no_room.lock() = None;
         harness.plane.flush_coalesced(true);
         let record = harness.record().await;
         assert_eq!(record["error_code"], code);

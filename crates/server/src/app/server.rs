@@ -49,7 +49,7 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client may fall silent in the middle of its body for this long.
 const REQUEST_BODY_IDLE: Duration = Duration::from_secs(60);
 /// For showing the last lines once the journal is closed.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 /// Room that the journal reserves for a request until its record is written.
@@ -274,20 +274,17 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 /// Database, then journal; whatever the journal holds beyond the database is
 /// counted before anything is served.
 async fn open_state(ground: &Ground) -> Result<State, StartError> {
-    let store = Store::open(
-        ground.store_options(),
-        ground.encryption_keys()?,
-        Arc::clone(&ground.clock),
-        Arc::clone(&ground.rng),
-    )
-    .await?;
-    let counter = UsageCounter::open(store.clone(), ground.instance.clone()).await?;
+    let store = ground.open_store().await?;
+    let config = ground.journal_config();
+    let last_committed = Journal::last_committed(&config.dir, &ground.instance, &StdFs)?;
+    let counter =
+        UsageCounter::open(store.clone(), ground.instance.clone(), last_committed).await?;
     let metrics = Arc::new(Metrics::new(VERSION, ground.instance.as_str())?);
     let observers = adapters::Observers {
         metrics: Arc::clone(&metrics),
         next: Box::new(UsageObserver(Arc::clone(&counter))),
     };
-    let mut config = ground.journal_config();
+    let mut config = config;
     let requests = ground.config.settings.max_concurrent_requests.0.into();
     let room = RESERVATION_BYTES.saturating_mul(requests).saturating_add(8 << 20);
     config.queue_bytes_max = config.queue_bytes_max.max(room);
@@ -369,7 +366,11 @@ fn readiness(intake: &logstore::Intake, directory: &Arc<TokenDirectory>) -> Arc<
     readiness
 }
 
-fn manage(ground: &Ground, store: &Store, directory: &Arc<TokenDirectory>) -> Arc<Manage> {
+pub(super) fn manage(
+    ground: &Ground,
+    store: &Store,
+    directory: &Arc<TokenDirectory>,
+) -> Arc<Manage> {
     let providers = &ground.config.providers;
     Arc::new(Manage {
         store: store.clone(),

@@ -443,10 +443,15 @@ fn follow(
         match followers.first() {
             _ if moved => {}
             Some(first) => first.wait(FOLLOW_WAIT),
-            None => std::thread::sleep(FOLLOW_WAIT),
+            None => pause(),
         }
     }
     Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing tells when an instance begins its files")]
+fn pause() {
+    std::thread::sleep(FOLLOW_WAIT);
 }
 
 fn run_check(dir: &Path, around: &mut Surroundings<'_>) -> Result<u8, Trouble> {

@@ -254,7 +254,7 @@ async fn uses_are_counted_once_across_failures_and_restarts() {
     let instance = InstanceId::parse("test").unwrap();
     let used = |count| [Used { token_id: id, count, last_used_at: START }];
     let counted = async |store: &Store| store.token(id).await.unwrap().unwrap().request_count;
-    let counter = UsageCounter::open(world.store.clone(), instance.clone()).await.unwrap();
+    let counter = UsageCounter::open(world.store.clone(), instance.clone(), 0).await.unwrap();
     counter.committed(used(2), 5);
     counter.committed(used(9), 5);
     counter.committed(used(1), 7);
@@ -264,7 +264,7 @@ async fn uses_are_counted_once_across_failures_and_restarts() {
     // What was committed and not flushed is replayed by the next process.
     counter.committed(used(4), 9);
     drop(counter);
-    let counter = UsageCounter::open(world.store.clone(), instance).await.unwrap();
+    let counter = UsageCounter::open(world.store.clone(), instance, 9).await.unwrap();
     assert_eq!(counter.position(), 7);
     counter.committed(used(3), 7);
     counter.committed(used(4), 9);
@@ -313,10 +313,14 @@ async fn uses_are_exact_after_a_crash_by_the_journal() {
     let project = project(&world.store).await;
     let (id, _) = token(&world.store, project, Some(10)).await;
     let instance = InstanceId::parse("test").unwrap();
-    let counter = async || UsageCounter::open(world.store.clone(), instance.clone()).await.unwrap();
+    let dir = world.dir.path().join("journal");
+    let counter = async || {
+        let last = Journal::last_committed(&dir, &instance, &StdFs).unwrap();
+        UsageCounter::open(world.store.clone(), instance.clone(), last).await.unwrap()
+    };
     let open = |observer: Box<dyn CommitObserver>| {
         let envelope = Envelope { instance: instance.clone(), version: "0.0.0-test" };
-        let config = JournalConfig::new(world.dir.path().join("journal"));
+        let config = JournalConfig::new(&dir);
         let clock = world.clock.clone();
         Journal::open(config, envelope, Arc::new(StdFs), clock, observer).unwrap().0
     };
@@ -344,12 +348,44 @@ async fn uses_are_exact_after_a_crash_by_the_journal() {
         assert_eq!(counted().await, 3, "replayed once");
         journal.close();
     }
-    // Somebody deletes the journal: counting goes on all the same.
-    std::fs::remove_dir_all(world.dir.path().join("journal")).unwrap();
+    // Somebody deletes the journal: counting goes on all the same, also when
+    // the process dies before it flushed.
+    std::fs::remove_dir_all(&dir).unwrap();
     let next = counter().await;
     let journal = open(Box::new(UsageObserver(Arc::clone(&next))));
     next.replay(&journal).unwrap();
     write(&journal, 2);
     next.flush().await.unwrap();
     assert_eq!(counted().await, 5);
+    let next = counter().await;
+    let journal = open(Box::new(UsageObserver(Arc::clone(&next))));
+    next.replay(&journal).unwrap();
+    write(&journal, 1);
+    drop((journal, next));
+    let next = counter().await;
+    let journal = open(Box::new(UsageObserver(Arc::clone(&next))));
+    next.replay(&journal).unwrap();
+    next.flush().await.unwrap();
+    assert_eq!(counted().await, 6);
+    journal.close();
+    // A loss of power takes lines that were counted already: those that take
+    // their numbers count all the same.
+    let file = newest_file(&dir);
+    let kept = std::fs::read(&file).unwrap();
+    for _ in 0..3 {
+        let next = counter().await;
+        let journal = open(Box::new(UsageObserver(Arc::clone(&next))));
+        next.replay(&journal).unwrap();
+        write(&journal, 5);
+        next.flush().await.unwrap();
+        journal.close();
+        std::fs::remove_file(newest_file(&dir)).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), kept);
+    }
+    assert_eq!(counted().await, 21);
+}
+
+fn newest_file(dir: &Path) -> std::path::PathBuf {
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|ending| ending == "jsonl")).max().unwrap()
 }

@@ -3,7 +3,9 @@
 //! The journal says which uses it has committed and up to which position; sums
 //! and position go to the store in one transaction. After a crash, whatever the
 //! journal holds beyond the store's position is counted before serving, so no
-//! use is lost and none is counted twice.
+//! use is lost and none is counted twice. A journal that lost its end (a loss of
+//! power, somebody's hand) sets the position back to where it ends, before
+//! anything is written behind it.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -37,9 +39,6 @@ struct Pending {
     uses: HashMap<TokenId, (u64, Timestamp)>,
     /// The journal position that `uses` reach to.
     seq: u64,
-    /// What is added to the journal's positions: zero, unless the journal
-    /// began anew behind the store's back.
-    offset: u64,
 }
 
 pub struct UsageCounter {
@@ -53,10 +52,31 @@ pub struct UsageCounter {
 }
 
 impl UsageCounter {
-    /// Starts where the store left off; the caller then replays the journal
-    /// from [`Self::position`] through [`Self::committed`] and flushes.
-    pub async fn open(store: Store, instance: InstanceId) -> Result<Arc<Self>, store::Error> {
-        let seq = store.usage_position(&instance).await?;
+    /// Starts where the store left off, or at `last_committed` where the journal
+    /// ends before that. Call it before the journal is opened, because opening
+    /// writes: its first lines would stand at positions that count as counted.
+    /// The caller then replays the journal and flushes.
+    ///
+    /// Of the requests that were open when the journal's end was lost, some may
+    /// have been counted by the lines that went: they are counted again as
+    /// `interrupted`. A limit is then reached a little early, never late.
+    pub async fn open(
+        store: Store,
+        instance: InstanceId,
+        last_committed: u64,
+    ) -> Result<Arc<Self>, store::Error> {
+        let mut seq = store.usage_position(&instance).await?;
+        if seq > last_committed {
+            tracing::warn!(
+                last_committed,
+                counted = seq,
+                "the journal ends before what was counted"
+            );
+            let mut tx = store.begin_operational().await?;
+            tx.rewind_usage(&instance, last_committed).await?;
+            tx.commit().await?;
+            seq = last_committed;
+        }
         Ok(Arc::new(Self {
             store,
             instance,
@@ -75,7 +95,6 @@ impl UsageCounter {
     /// older position is a replay of what was counted.
     pub fn committed(&self, uses: impl IntoIterator<Item = Used>, seq: u64) {
         let mut pending = self.pending.lock();
-        let seq = seq.saturating_add(pending.offset);
         if seq <= pending.seq {
             return;
         }
@@ -95,17 +114,8 @@ impl UsageCounter {
     /// journal's own thread tells of new records. Reads files: not for an
     /// asynchronous thread.
     pub fn replay(&self, journal: &Journal) -> Result<(), JournalError> {
-        let position = self.position();
-        let written = journal.accounts().seq;
-        if written < position {
-            // Somebody took the journal away. Its numbers begin anew, ours must
-            // not; what it held beyond the store's position went with it.
-            tracing::warn!(written, position, "the journal ends before what was counted");
-            self.pending.lock().offset = position;
-            return Ok(());
-        }
         let mut uses = Vec::new();
-        let seq = journal.replay(position, &mut |record: Replayed| {
+        let seq = journal.replay(self.position(), &mut |record: Replayed| {
             uses.extend(used(record.token_id, record.attempts, record.ts));
         })?;
         self.committed(uses, seq);

@@ -301,6 +301,21 @@ async fn usage(_: &Database, store: Store) {
     assert_eq!(store.usage_position(&instance).await.unwrap(), 12);
     let other = InstanceId::parse("i2").unwrap();
     assert_eq!(store.usage_position(&other).await.unwrap(), 0);
+    // A journal that lost its end sets its own position back, never forward.
+    for (instance, seq, moved, position) in [
+        (&instance, 12, false, 12),
+        (&instance, 20, false, 12),
+        (&other, 3, false, 0),
+        (&instance, 8, true, 8),
+    ] {
+        let mut tx = store.begin_operational().await.unwrap();
+        assert_eq!(tx.rewind_usage(instance, seq).await.unwrap(), moved);
+        tx.commit().await.unwrap();
+        assert_eq!(store.usage_position(instance).await.unwrap(), position);
+    }
+    let mut tx = store.begin_operational().await.unwrap();
+    assert!(tx.add_usage(&[report(1, 300)], &instance, 9).await.unwrap());
+    tx.commit().await.unwrap();
 }
 
 async fn entries(database: &Database, store: Store) {
