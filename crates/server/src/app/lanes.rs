@@ -4,7 +4,10 @@
 use std::{io, thread::JoinHandle, time::Duration};
 
 use dataplane::listen::{Accepted, LANE_QUEUE_MAX, Lane};
-use tokio::sync::mpsc;
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::mpsc,
+};
 use tokio_util::sync::CancellationToken;
 
 /// After the time to drain, a lane drops what still runs within this.
@@ -22,18 +25,39 @@ impl Lanes {
     /// Starts one lane for each core that the process may use.
     pub fn start(lane: impl Fn() -> Lane) -> io::Result<(Self, Vec<mpsc::Sender<Accepted>>)> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtimes = (0..count).map(|_| Builder::new_current_thread().enable_all().build());
+        Self::start_on(runtimes.collect::<Result<_, _>>()?, lane)
+    }
+
+    /// Starts one lane on one runtime with a worker for each core: the other
+    /// shape, for the benchmark to compare.
+    #[cfg(feature = "bench")]
+    pub fn start_shared(
+        lane: impl Fn() -> Lane,
+    ) -> io::Result<(Self, Vec<mpsc::Sender<Accepted>>)> {
+        Self::start_on(vec![Builder::new_multi_thread().enable_all().build()?], lane)
+    }
+
+    fn start_on(
+        runtimes: Vec<Runtime>,
+        lane: impl Fn() -> Lane,
+    ) -> io::Result<(Self, Vec<mpsc::Sender<Accepted>>)> {
         let cut = CancellationToken::new();
         let mut threads = Vec::new();
         let mut senders = Vec::new();
-        for index in 0..count {
+        for (index, runtime) in runtimes.into_iter().enumerate() {
             let (sender, incoming) = mpsc::channel(LANE_QUEUE_MAX);
             let (lane, cut) = (lane(), cut.clone());
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let thread = std::thread::Builder::new().name(format!("lane-{index}"));
             threads.push(thread.spawn(move || {
-                runtime.block_on(async move {
+                let serving = async move {
                     let _cut = cut.run_until_cancelled(lane.run(incoming)).await;
-                });
+                };
+                // On a worker, where there are some: the thread that blocks is none.
+                let ended = runtime.block_on(async { runtime.spawn(serving).await });
+                if ended.is_err() {
+                    tracing::error!("a lane panicked");
+                }
                 // Dropping the runtime drops what was cut; each guard hands its
                 // record over.
                 runtime.shutdown_timeout(CUT_TIMEOUT);
