@@ -52,6 +52,7 @@ use crate::{
         Manage,
         access::Caller,
         error::{Error, Kind, Result},
+        ping::Ping,
     },
     metrics::Metrics,
     readiness::Readiness,
@@ -98,7 +99,7 @@ pub struct Management {
     failures: FailureLimiter,
     /// Lines about failed logins.
     lines: LineLimiter,
-    ping: api::health::Ping,
+    ping: Ping,
     tasks: TaskTracker,
     /// Where use cases run: they outlive the connection, and the lane's runtime.
     runtime: tokio::runtime::Handle,
@@ -138,7 +139,7 @@ impl Management {
     ) -> Arc<Self> {
         let router = router(settings.metrics_path.as_deref());
         let (failures, lines) = (FailureLimiter::default(), LineLimiter::default());
-        let (ping, runtime) = (api::health::Ping::default(), tokio::runtime::Handle::current());
+        let (ping, runtime) = (Ping::default(), tokio::runtime::Handle::current());
         Arc::new(Self {
             manage,
             settings,

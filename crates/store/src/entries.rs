@@ -1,10 +1,7 @@
 //! Audit entries on their way to the tree: written with their change, read back
 //! newest first with what their openings reveal.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{
@@ -12,6 +9,7 @@ use domain::{
     ids::{EntryId, ProjectId, TokenId},
     time::Timestamp,
 };
+use parking_lot::Mutex;
 use sqlx::{QueryBuilder, Row as _};
 
 use crate::{
@@ -50,12 +48,12 @@ struct Counts {
 
 impl EntryCounts {
     pub(crate) fn begin(&self, pending: u64) {
-        self.lock().pending = pending;
+        self.0.lock().pending = pending;
     }
 
     /// Counts committed entries. Nothing takes them out of `audit_pending` yet.
     pub(crate) fn add(&self, committed: &[(Action, Outcome)]) {
-        let mut counts = self.lock();
+        let mut counts = self.0.lock();
         counts.pending += committed.len() as u64;
         for (action, result) in committed {
             let names = (action.as_str(), result.as_str());
@@ -64,13 +62,8 @@ impl EntryCounts {
     }
 
     pub(crate) fn read(&self) -> (Vec<(Action, Outcome, u64)>, u64) {
-        let counts = self.lock();
+        let counts = self.0.lock();
         (counts.written.values().copied().collect(), counts.pending)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        // Whoever panicked here left whole numbers behind.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,17 +1,9 @@
 //! Whether the process lives, and whether it can serve.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use serde::Serialize;
-use store::Store;
 
 use super::super::{Call, Management, answer::Reply};
 use crate::{
@@ -77,36 +69,6 @@ pub async fn ready(management: Arc<Management>, call: Call) -> error::Result<Rep
         checks: shown(checks),
     };
     Reply::json(status, &body)
-}
-
-/// Asks the database for everybody who waits: a flood of questions, which
-/// anyone may send, must not stand in line with changes more than once.
-#[derive(Debug)]
-pub struct Ping {
-    begun: AtomicU64,
-    /// The number of the last question that was answered, and the answer.
-    last: tokio::sync::Mutex<(u64, Result<(), String>)>,
-}
-
-impl Default for Ping {
-    fn default() -> Self {
-        Self { begun: AtomicU64::new(0), last: tokio::sync::Mutex::new((0, Ok(()))) }
-    }
-}
-
-impl Ping {
-    /// An answer to a question that was put after this call.
-    async fn ask(&self, store: &Store) -> Result<(), String> {
-        let begun_before = self.begun.load(Ordering::Acquire);
-        let mut last = self.last.lock().await;
-        if last.0 > begun_before {
-            return last.1.clone();
-        }
-        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let answer = store.ping().await.map_err(|error| error.public().to_owned());
-        *last = (number, answer);
-        last.1.clone()
-    }
 }
 
 /// By name; of several checks of one part, a failing one is shown.
