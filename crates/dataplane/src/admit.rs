@@ -151,9 +151,11 @@ async fn take_body(
     Ok((UpBody::Whole(Some(body)), Some(buffered)))
 }
 
+/// A provider may take a body without a type for JSON, and one whose type is
+/// not text for anything.
 fn is_json(head: &request::Parts) -> bool {
     let content_type = receive::header_text(&head.headers, &CONTENT_TYPE);
-    content_type.is_some_and(observe::is_json_type)
+    content_type.is_none_or(observe::is_json_type)
 }
 
 /// The rules that need the body. What they cannot decide is refused.
@@ -171,7 +173,14 @@ fn check_params(
         let code = if model_rule { ErrorCode::ModelNotAllowed } else { ErrorCode::ParamNotAllowed };
         Refusal::new(code, format!("a rule of this token or provider cannot be checked: {why}"))
     };
-    let inspected = observe::inspect_whole(body, content_type, encoding).map_err(undecidable)?;
+    let inspected = if model_rule {
+        observe::inspect_whole(body, content_type, encoding)
+    } else {
+        // Only what is JSON or could be taken for it comes here.
+        let content_type = content_type.unwrap_or("application/json");
+        observe::inspect_params(body, Some(content_type), encoding)
+    };
+    let inspected = inspected.map_err(undecidable)?;
     if let Some(models) = grant.allowed_models.as_ref().filter(|_| model_rule)
         && !models.iter().any(|allowed| allowed.matches(&inspected.model))
     {

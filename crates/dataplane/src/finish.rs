@@ -19,7 +19,6 @@ use tokio::sync::oneshot;
 
 use crate::{
     coalesce::Coalescing,
-    mask,
     observe::{Collector, Estimator, ResponseFacts, Texts},
     plane::Plane,
     ports::Grant,
@@ -193,17 +192,20 @@ impl Unfinished {
     /// Takes what the provider was sent in confidence and anything
     /// credential-shaped out of a text that the provider wrote.
     pub(crate) fn redact(&self, text: &str) -> Box<str> {
-        let keys = self.grant.iter().flat_map(|grant| grant.keys.values());
-        let name = self.record().provider.as_deref();
-        let providers = &self.plane.parts.providers.all;
-        let provider = providers.iter().find(|provider| name == Some(&*provider.name));
-        let headers = provider.into_iter().flat_map(|provider| mask::header_secrets(provider));
-        let mut secrets: Vec<&str> = keys.map(|key| key.secret.expose()).chain(headers).collect();
+        let keys = || self.grant.iter().flat_map(|grant| grant.keys.values());
         // A query may carry a signature under any name, and an error may quote
         // the address.
         let query = self.query.as_ref().and_then(PathAndQuery::query).unwrap_or("");
         let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |pair| pair.1));
-        secrets.extend(values.filter(|value| value.len() >= QUERY_SECRET_BYTES_MIN));
+        let mut values = values.filter(|value| value.len() >= QUERY_SECRET_BYTES_MIN);
+        let suspicious = redact::looks_like_credential(text)
+            || keys().any(|key| key.confidential.is_in(text.as_bytes()))
+            || values.clone().any(|value| text.contains(value));
+        if !suspicious {
+            return bounded(text, ERROR_BYTES_MAX).into();
+        }
+        let mut secrets: Vec<&str> = keys().flat_map(|key| key.confidential.texts()).collect();
+        secrets.extend(&mut values);
         bounded(&redact::redacted(text, &secrets), ERROR_BYTES_MAX).into()
     }
 

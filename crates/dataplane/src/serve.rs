@@ -186,16 +186,16 @@ async fn relay(
     let mut source = Source::Stream(body);
     let mut masker = None;
     if let Some(key) = grant.keys.get(&provider.name) {
-        let secrets = mask::secrets(&key.secret, provider);
-        mask::mask_headers(headers, &secrets);
+        let secrets = &key.confidential;
+        secrets.mask_headers(headers);
         let is_encoded = headers.contains_key(CONTENT_ENCODING);
         if status >= 400 && is_encoded {
-            source = match mask::whole(source, headers, &secrets, idle).await {
+            source = match mask::whole(source, headers, secrets, idle).await {
                 Ok(source) => source,
                 Err(refusal) => return refuse(exchange, &scope, provider.kind, refusal).await,
             };
         } else if status >= 400 || (!is_encoded && may_tell_of_errors(headers)) {
-            masker = Some(Masker::new(secrets));
+            masker = Some(Masker::new(secrets.clone()));
         }
     }
     drop_false_length(headers, &source, &exchange.record().method);

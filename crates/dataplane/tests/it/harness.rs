@@ -36,7 +36,7 @@ use domain::{
     time::{Clock, Timestamp},
     token::{Token, TokenHash, TokenHashKey},
 };
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::{
@@ -424,9 +424,8 @@ pub fn provider(upstream: SocketAddr) -> Provider {
 }
 
 pub fn grant() -> Grant {
-    let mut header = HeaderValue::from_str(&format!("Bearer {PROVIDER_KEY}")).unwrap();
-    header.set_sensitive(true);
-    let key = ProviderKey { header, secret: Secret::new(PROVIDER_KEY) };
+    let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+    let key = ProviderKey::new(Secret::new(PROVIDER_KEY), &provider(nowhere)).unwrap();
     let rng = Counting(AtomicUsize::new(77));
     Grant {
         token_id: TokenId::new(Timestamp::EPOCH, &rng),

@@ -109,6 +109,21 @@ async fn rules_that_see_the_body_fail_closed() {
     };
     let request = post("/v1/chat/completions", r#"{"model":"m","service_tier":"priority"}"#, "");
     check(whitelist, &request, 400, "param_not_allowed", "denied").await;
+    // A body without a type may be taken for JSON.
+    let untyped = request.replace("content-type: application/json\r\n", "");
+    check(whitelist, &untyped, 400, "param_not_allowed", "denied").await;
+}
+
+#[tokio::test]
+async fn a_param_rule_does_not_ask_for_a_model() {
+    let whitelist = |setup: &mut Setup| {
+        setup.provider.param_whitelist = vec![("service_tier".into(), vec![Glob::new("default")])];
+    };
+    let mut harness = Harness::start(answering(CHAT).await, whitelist).await;
+    let answer = harness.post("/v1/moderations", r#"{"input":"x","service_tier":"default"}"#).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(harness.record().await["outcome"], "ok");
+    harness.finish().await;
 }
 
 #[tokio::test]

@@ -63,6 +63,9 @@ pub struct Manner {
     /// Records go nowhere: what the benchmark compares with.
     #[cfg(feature = "bench")]
     pub forgets_records: bool,
+    /// One runtime for all cores instead of one a core.
+    #[cfg(feature = "bench")]
+    pub shares_runtime: bool,
 }
 
 /// A proxy that serves.
@@ -140,7 +143,7 @@ impl Server {
             Management::new(manage, http, Arc::clone(&readiness), metrics, changes.clone());
         record_start(&store, &recovery).await?;
         let flushing = tokio::spawn(counter.run(stop_flushing.clone()));
-        let lanes = serve(&ground, &plane, &management, listener, &stop_accepting, &tasks)?;
+        let lanes = serve(&ground, manner, &plane, &management, listener, &stop_accepting, &tasks)?;
         let server = Self {
             address,
             management,
@@ -385,8 +388,10 @@ pub(super) fn manage(
 }
 
 /// Starts the lanes and the loop that deals connections out to them.
+#[cfg_attr(not(feature = "bench"), expect(unused_variables, reason = "a benchmark's choice"))]
 fn serve(
     ground: &Ground,
+    manner: Manner,
     plane: &Arc<Plane>,
     management: &Arc<Management>,
     listener: TcpListener,
@@ -414,8 +419,13 @@ fn serve(
         tls: Arc::clone(&shared),
         stop: stop.clone(),
     };
-    let (lanes, senders) = Lanes::start(lane)
-        .map_err(|source| StartError::System { what: "start the lanes".into(), source })?;
+    #[cfg(feature = "bench")]
+    let started =
+        if manner.shares_runtime { Lanes::start_shared(lane) } else { Lanes::start(lane) };
+    #[cfg(not(feature = "bench"))]
+    let started = Lanes::start(lane);
+    let (lanes, senders) =
+        started.map_err(|source| StartError::System { what: "start the lanes".into(), source })?;
     tasks.spawn(accept(listener, Arc::clone(plane), senders, stop.clone()));
     Ok(lanes)
 }

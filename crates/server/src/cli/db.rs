@@ -8,7 +8,7 @@ use store::{MigrationStatus, Options, Store};
 
 use crate::{
     config::Config,
-    system::{self, SystemClock, SystemRng},
+    system::{self, KeySource, SystemClock, SystemRng},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Subcommand)]
@@ -34,7 +34,10 @@ pub async fn run(command: &DbCommand, config: &Config, out: &mut dyn Write) -> a
             if !options.path.exists() {
                 // A server never makes a key for a database that is there.
                 let configured = settings.encryption_key.as_ref().map(|key| &key.0);
-                let _kept = data_dir.encryption_key(configured, &options.path, &SystemRng)?;
+                let key = data_dir.encryption_key(configured, &options.path, &SystemRng)?;
+                if let KeySource::Created(path) = key.1 {
+                    writeln!(out, "the encryption key was created: {}", path.display())?;
+                }
             }
             Store::migrate(&options, &SystemClock).await?
         }
@@ -68,7 +71,7 @@ mod tests {
         let database = config.settings.database_path();
         let opened = system::DataDir::open(&path).expect("a data directory");
         let kept = opened.encryption_key(None, &database, &SystemRng);
-        assert!(kept.is_ok_and(|(_, source)| matches!(source, system::KeySource::Kept(_))));
+        assert!(kept.is_ok_and(|(_, source)| matches!(source, KeySource::Kept(_))));
         // A key that went missing afterwards is not made anew.
         std::fs::remove_file(path.join("keys/encryption-key")).expect("removed");
         run(&DbCommand::Migrate, &config, &mut out).await.expect("nothing to do");

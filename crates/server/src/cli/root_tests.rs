@@ -22,7 +22,7 @@ fn the_tree_is_consistent_and_has_what_the_contract_names() {
 }
 
 #[test]
-fn wrong_usage_of_the_search_is_2_and_of_others_64() {
+fn wrong_usage_of_a_search_is_2_and_of_others_64() {
     let check = |typed: &str, expected: u8| {
         let typed: Vec<std::ffi::OsString> = typed.split(' ').map(Into::into).collect();
         assert_eq!(wrong_usage(&typed), expected, "{typed:?}");

@@ -137,7 +137,12 @@ impl<'a> Source<'a> {
         match V::parse(text.trim()) {
             Ok(value) => {
                 let unset = text.trim().is_empty();
-                let shown = if setting.secret && !unset { "***".to_owned() } else { value.show() };
+                let shown = match (unset, setting.secret) {
+                    // Worked out at the start: said as in the documentation.
+                    (true, _) => setting.default_text.replace('`', ""),
+                    (false, true) => "***".to_owned(),
+                    (false, false) => value.show(),
+                };
                 self.shown.push(Shown { key: setting.variable, value: shown, origin });
                 Some(value)
             }

@@ -1,13 +1,11 @@
-//! Whether the database answers.
-//!
-//! Asks it for everybody who waits: a flood of questions, which anyone may
-//! send, must not stand in line with changes more than once.
+//! Whether the database could take a change now, for whoever asks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use store::Store;
 
-/// Answers of the database, shared by all who wait for one.
+/// Asks the database for everybody who waits: a flood of questions, which
+/// anyone may send, must not stand in line with changes more than once.
 #[derive(Debug)]
 pub struct Ping {
     begun: AtomicU64,

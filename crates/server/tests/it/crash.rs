@@ -197,7 +197,7 @@ async fn a_quota_is_exact_over_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quota_is_exact_over_kills() {
+async fn a_quota_over_kills_misses_only_what_the_batch_at_hand_held() {
     quota(Ending::Kill, "quota over kills").await;
 }
 
