@@ -187,6 +187,23 @@ def join(plan, seen, received, records):
     return wrong
 
 
+def command(environment, *words, stdin=None):
+    """Runs `llm-proxy` on the data directory, as an operator without a management key."""
+    environment = {k: v for k, v in environment.items() if k != "MANAGEMENT_TOKEN"}
+    line = [BINARY, *words, "-o", "json"]
+    done = subprocess.run(line, env=environment, input=stdin, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def set_up(environment):
+    """Makes the project and its token while no server runs."""
+    words = ("project", "create", "ledger", "--api-key-stdin")
+    project = command(environment, *words, stdin="provider-key-1\n")
+    return command(environment, "token", "create", "--project", project["id"], "--minutes", "60")
+
+
 def run(directory, processes):
     port_file = os.path.join(directory, "provider-port")
     provider = [sys.executable, os.path.join(HERE, "provider.py"), port_file]
@@ -209,15 +226,18 @@ def run(directory, processes):
         "MANAGEMENT_TOKEN": key,
         "LOG_FILE": os.path.join(directory, "stdout.log"),
     }
+    token = set_up(environment)
     server = subprocess.Popen([BINARY, "server"], env=environment)
     processes.append(server)
     url = f"http://127.0.0.1:{port}"
     wait_for("server", lambda: is_up(url))
-    project = call(url + "/manage/projects", key, {"name": "ledger", "api_key": "provider-key-1"})
-    token = {"project_id": project["id"], "duration_minutes": 60}
-    limited = {**token, "allowed_models": ["other-*"]}
+    # What was made with no server is there, for the command line and over HTTP.
+    listed = command(environment, "project", "list")["items"]
+    assert [item["id"] for item in listed] == [token["project_id"]], listed
+    limited = {"project_id": token["project_id"], "duration_minutes": 60}
+    limited["allowed_models"] = ["other-*"]
     tokens = {
-        "normal": call(url + "/manage/tokens", key, token)["token"],
+        "normal": token["token"],
         "model": call(url + "/manage/tokens", key, limited)["token"],
         "unknown token": "sk-" + "A" * 43,
         "no token": None,

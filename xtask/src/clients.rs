@@ -1,5 +1,7 @@
-//! The official SDKs for Python and Node against `llm-proxy demo`. Installed
-//! below `target/`, so that the tree stays clean.
+//! Clients that share no code with the product: the official SDKs for Python
+//! and Node against `llm-proxy demo`, and a provider and a client of our own
+//! with `llm-proxy server` between them. What they need is installed below
+//! `target/`, so that the tree stays clean.
 
 use std::{
     fs,
@@ -72,6 +74,30 @@ pub fn node() -> Result<Tally> {
     watch(tests, read_closing_line)
 }
 
+/// A provider of its own make behind `llm-proxy server`: what was sent, what
+/// it received and what was recorded, joined by request id.
+pub fn ledger() -> Result<Tally> {
+    let what = "the join of the ledgers";
+    let Some(python) = ["python3", "python"].iter().find(|name| shell::exists(name, &["-V"]))
+    else {
+        return skip(what, "no Python 3");
+    };
+    build()?;
+    let mut tests = Command::new(python);
+    // No byte code beside the sources: the tree stays clean.
+    tests.args(["-B", "ledger.py"]).current_dir(shell::root().join(CLIENTS));
+    tests.env("LLM_PROXY", binary());
+    watch(tests, read_closing_line)
+}
+
+fn build() -> Result<()> {
+    shell::run(shell::cargo(["build", "--quiet", "--locked", "--package", "server"]))
+}
+
+fn binary() -> PathBuf {
+    shell::target_dir().join("debug/llm-proxy")
+}
+
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -101,7 +127,7 @@ struct Demo {
 
 impl Demo {
     fn start(name: &str) -> Result<Self> {
-        shell::run(shell::cargo(["build", "--quiet", "--package", "server"]))?;
+        build()?;
         let dir = shell::target_dir().join(format!("clients/demo-{name}"));
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
@@ -109,7 +135,7 @@ impl Demo {
         fs::create_dir_all(&dir)?;
         let ready = dir.join("ready.json");
         let said = fs::File::create(dir.join("demo.out"))?;
-        let child = Command::new(shell::target_dir().join("debug/llm-proxy"))
+        let child = Command::new(binary())
             .args(["demo", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(dir.join("data"))
             .arg("--ready-file")

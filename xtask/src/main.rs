@@ -27,7 +27,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const TASKS: &str = "\
 cargo xtask TASK
 
-  test            the whole test suite: Rust, the official SDKs, a short fuzz run
+  test            the whole test suite: Rust, the official SDKs, the join of
+                  three ledgers, a short fuzz run
   ci              fmt, tidy, licences, clippy, test, doc: what must hold
   tidy            crate and module edges, sizes, words, links
                   --bless writes the ratchet of long functions anew

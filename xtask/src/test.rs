@@ -24,7 +24,7 @@ pub struct Tally {
 pub fn run(args: Args) -> Result<()> {
     args.finish()?;
     let mut tally = cargo_test()?;
-    for step in [clients::python, clients::node, fuzz_briefly] {
+    for step in [clients::python, clients::node, clients::ledger, fuzz_briefly] {
         let ran = step().unwrap_or_else(|error| {
             println!("FAILED: {error:#}");
             Tally { passed: 0, failed: 1 }
@@ -41,7 +41,7 @@ pub fn run(args: Args) -> Result<()> {
 
 /// Runs the Rust tests and adds up what each binary reports.
 fn cargo_test() -> Result<Tally> {
-    watch(shell::cargo(["test", "--workspace", "--no-fail-fast"]), read_result)
+    watch(shell::cargo(["test", "--workspace", "--locked", "--no-fail-fast"]), read_result)
 }
 
 /// Runs a program, shows what it prints, and adds up the results that `read`

@@ -11,10 +11,11 @@ use http::{
     request,
 };
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 
 use crate::{
     authenticate::Authenticated,
+    client_body::ClientBody,
     cors,
     finish::Unfinished,
     limits::BUFFERED_BODY_BYTES_MAX,
@@ -47,7 +48,7 @@ pub async fn admit(
     plane: &Arc<Plane>,
     authenticated: Authenticated,
     head: &request::Parts,
-    body: Incoming,
+    body: ClientBody,
     mount: &Mount<'_>,
     exchange: &mut Unfinished,
 ) -> Result<Admitted, Refusal> {
@@ -122,7 +123,7 @@ async fn take_body(
     provider: &Provider,
     grant: &Grant,
     head: &request::Parts,
-    body: Incoming,
+    body: ClientBody,
     exchange: &mut Unfinished,
 ) -> Result<(UpBody, Option<BufferedBytes>), Refusal> {
     let may_have_rules = !matches!(head.method, Method::GET | Method::HEAD | Method::DELETE);
@@ -142,16 +143,19 @@ async fn take_body(
         return Ok((UpBody::Stream { body, upload, bytes_max }, None));
     }
     let began = std::time::Instant::now();
-    let (body, buffered) = collect(plane, body).await?;
+    let deadline = exchange.started + provider.timeouts.request;
+    let (body, buffered) = collect(plane, body, &upload, deadline).await?;
     exchange.client_wait += began.elapsed();
     upload.whole(&body);
     check_params(provider, grant, head, &body, model_rule, param_rule)?;
     Ok((UpBody::Whole(Some(body)), Some(buffered)))
 }
 
+/// A provider may take a body without a type for JSON, and one whose type is
+/// not text for anything.
 fn is_json(head: &request::Parts) -> bool {
     let content_type = receive::header_text(&head.headers, &CONTENT_TYPE);
-    content_type.is_some_and(observe::is_json_type)
+    content_type.is_none_or(observe::is_json_type)
 }
 
 /// The rules that need the body. What they cannot decide is refused.
@@ -169,7 +173,14 @@ fn check_params(
         let code = if model_rule { ErrorCode::ModelNotAllowed } else { ErrorCode::ParamNotAllowed };
         Refusal::new(code, format!("a rule of this token or provider cannot be checked: {why}"))
     };
-    let inspected = observe::inspect_whole(body, content_type, encoding).map_err(undecidable)?;
+    let inspected = if model_rule {
+        observe::inspect_whole(body, content_type, encoding)
+    } else {
+        // Only what is JSON or could be taken for it comes here.
+        let content_type = content_type.unwrap_or("application/json");
+        observe::inspect_params(body, Some(content_type), encoding)
+    };
+    let inspected = inspected.map_err(undecidable)?;
     if let Some(models) = grant.allowed_models.as_ref().filter(|_| model_rule)
         && !models.iter().any(|allowed| allowed.matches(&inspected.model))
     {
@@ -223,7 +234,9 @@ impl Drop for BufferedBytes {
 
 async fn collect(
     plane: &Arc<Plane>,
-    mut body: Incoming,
+    mut body: ClientBody,
+    upload: &Upload,
+    deadline: std::time::Instant,
 ) -> Result<(Bytes, BufferedBytes), Refusal> {
     let each_max = BUFFERED_BODY_BYTES_MAX;
     let too_large = || body_too_large(each_max as u64);
@@ -235,12 +248,14 @@ async fn collect(
     let mut whole = BytesMut::new();
     let idle = plane.parts.limits.request_body_idle;
     loop {
-        let frame = tokio::time::timeout(idle, body.frame()).await;
+        let until = (std::time::Instant::now() + idle).min(deadline);
+        let frame = tokio::time::timeout_at(until.into(), body.frame()).await;
         let frame = frame.map_err(|_| {
             Refusal::new(ErrorCode::RequestTimeout, "the request body did not arrive in time")
         })?;
         let Some(frame) = frame else { return Ok((whole.freeze(), room)) };
-        let broken = |_| {
+        let broken = |error: hyper::Error| {
+            upload.broken(&error);
             Refusal::new(ErrorCode::InvalidRequest, "the request body is malformed or broke off")
         };
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };

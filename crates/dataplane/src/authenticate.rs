@@ -66,7 +66,7 @@ pub async fn authenticate(
     if !grant.token_active {
         return Err(Refusal::new(
             ErrorCode::TokenInactive,
-            "this token was revoked; ask for another",
+            "this token was switched off or revoked; ask for another",
         ));
     }
     if grant.expires_at.is_some_and(|at| at <= parts.clock.now()) {

@@ -62,7 +62,8 @@ impl Coalescer {
 
     /// Takes a refusal; `reserved` says whether it holds room in the journal.
     pub fn take(&self, record: Box<Record>, reserved: bool, now: Timestamp) -> Coalescing {
-        let code: Box<str> = record.error_code.clone().unwrap_or_default();
+        let code = record.error_code.clone();
+        let code: Box<str> = code.unwrap_or_else(|| record.outcome.as_str().into());
         let network = record.client_ip.map(client_network);
         let mut windows = self.windows.lock();
         let known = windows.contains_key(&(code.clone(), network));

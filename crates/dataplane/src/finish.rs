@@ -19,11 +19,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     coalesce::Coalescing,
-    mask,
     observe::{Collector, Estimator, ResponseFacts, Texts},
     plane::Plane,
     ports::Grant,
-    upload::Upload,
+    upload::{Upload, UploadFailure},
 };
 
 /// Shorter values of a query are page sizes and the like, no secrets.
@@ -118,7 +117,9 @@ impl Unfinished {
         message: &str,
     ) -> Option<oneshot::Receiver<()>> {
         let overhead = self.overhead(self.upstream_time());
+        let upstream_us = self.forwarded.map(|at| micros(at.elapsed()));
         let record = self.record_mut();
+        record.upstream_us = upstream_us;
         record.status_code = Some(code.status());
         record.outcome = code.outcome();
         record.error_code = Some(code.as_str().into());
@@ -191,18 +192,27 @@ impl Unfinished {
     /// Takes what the provider was sent in confidence and anything
     /// credential-shaped out of a text that the provider wrote.
     pub(crate) fn redact(&self, text: &str) -> Box<str> {
-        let keys = self.grant.iter().flat_map(|grant| grant.keys.values());
-        let name = self.record().provider.as_deref();
-        let providers = &self.plane.parts.providers.all;
-        let provider = providers.iter().find(|provider| name == Some(&*provider.name));
-        let headers = provider.into_iter().flat_map(|provider| mask::header_secrets(provider));
-        let mut secrets: Vec<&str> = keys.map(|key| key.secret.expose()).chain(headers).collect();
+        let keys = || self.grant.iter().flat_map(|grant| grant.keys.values());
         // A query may carry a signature under any name, and an error may quote
         // the address.
         let query = self.query.as_ref().and_then(PathAndQuery::query).unwrap_or("");
         let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |pair| pair.1));
-        secrets.extend(values.filter(|value| value.len() >= QUERY_SECRET_BYTES_MIN));
+        let mut values = values.filter(|value| value.len() >= QUERY_SECRET_BYTES_MIN);
+        let suspicious = redact::looks_like_credential(text)
+            || keys().any(|key| key.confidential.is_in(text.as_bytes()))
+            || values.clone().any(|value| text.contains(value));
+        if !suspicious {
+            return bounded(text, ERROR_BYTES_MAX).into();
+        }
+        let mut secrets: Vec<&str> = keys().flat_map(|key| key.confidential.texts()).collect();
+        secrets.extend(&mut values);
         bounded(&redact::redacted(text, &secrets), ERROR_BYTES_MAX).into()
+    }
+
+    /// Whether the client went away in the middle of its body.
+    pub(crate) fn client_is_gone(&self) -> bool {
+        let failure = self.upload.as_ref().and_then(|upload| upload.failure());
+        failure == Some(UploadFailure::Gone)
     }
 
     fn upstream_time(&self) -> Duration {
@@ -289,7 +299,8 @@ impl Plane {
         stored: Option<oneshot::Sender<()>>,
     ) {
         let outbox = &self.parts.outbox;
-        let unauthenticated = record.token_id.is_none() && record.error_code.is_some();
+        // Refusals, and whatever else costs a caller no token: preflights too.
+        let unauthenticated = record.token_id.is_none();
         if unauthenticated || !reserved {
             let now = self.parts.clock.now();
             match self.coalescer.take(record, reserved, now) {

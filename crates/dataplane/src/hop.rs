@@ -75,9 +75,12 @@ pub fn clean_request(headers: &mut HeaderMap) {
 }
 
 /// Removes what must not go down to the client, in place. A provider's cookie
-/// would be kept under our name.
+/// or alternative service would be kept under our name; the id of whatever
+/// stands behind the provider is not the provider's.
 pub fn clean_response(headers: &mut HeaderMap) {
-    clean(headers, |name| is_hop(name) || name == "set-cookie");
+    clean(headers, |name| {
+        is_hop(name) || matches!(name, "set-cookie" | "alt-svc" | "x-upstream-request-id")
+    });
 }
 
 /// One pass over the few headers there are, not a look-up for each of the many

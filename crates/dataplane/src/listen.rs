@@ -3,6 +3,7 @@
 //! to the management side.
 
 use std::{
+    future::Future,
     net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{Arc, atomic::Ordering},
@@ -21,16 +22,19 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::{JoinError, JoinSet},
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     answer::{Answer, BoxError},
     limits::{HEAD_BUFFER_BYTES_MAX, HTTP2_STREAMS_MAX},
     plane::{ConnectionError, Plane},
     ports::BoxFuture,
+    quiet::Quiet,
     serve::serve,
+    stall::Stalling,
     upstream::Pools,
 };
 
@@ -121,24 +125,28 @@ impl Lane {
     /// Serves what comes until the sender is gone and all connections ended.
     /// Dropping it cuts them.
     pub async fn run(self, mut incoming: mpsc::Receiver<Accepted>) {
-        let tasks = TaskTracker::new();
-        let cut = CancellationToken::new();
-        let _cut_on_drop = cut.clone().drop_guard();
+        // Dropping the set aborts what it holds.
+        let mut connections = JoinSet::new();
         let lane = Arc::new(self);
-        while let Some(Accepted { stream, peer, permit }) = incoming.recv().await {
-            let (lane, cut) = (Arc::clone(&lane), cut.clone());
-            tasks.spawn(async move {
-                let plane = Arc::clone(&lane.plane);
-                let open = &plane.counters.connections_open;
-                open.fetch_add(1, Ordering::Relaxed);
-                // `None`: cut at the end of the time to drain.
-                let _ended = cut.run_until_cancelled(lane.take(stream, peer)).await;
-                open.fetch_sub(1, Ordering::Relaxed);
+        loop {
+            let accepted = tokio::select! {
+                accepted = incoming.recv() => accepted,
+                Some(ended) = connections.join_next() => {
+                    report(ended);
+                    continue;
+                }
+            };
+            let Some(Accepted { stream, peer, permit }) = accepted else { break };
+            let lane = Arc::clone(&lane);
+            connections.spawn(async move {
+                let _open = Open::count(&lane.plane);
+                lane.take(stream, peer).await;
                 drop(permit);
             });
         }
-        tasks.close();
-        tasks.wait().await;
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
     }
 
     async fn take(self: Arc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
@@ -186,14 +194,17 @@ impl Lane {
             .max_header_list_size(HEAD_BUFFER_BYTES_MAX as u32)
             .adaptive_window(true)
             .keep_alive_interval(Some(Duration::from_secs(30)));
+        let stream = Stalling::new(stream, self.plane.parts.limits.header_read_timeout);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.stop.cancelled() => {
+        let mut stop = Some(Quiet::new(self.stop.clone().cancelled_owned()));
+        let ended = std::future::poll_fn(|cx| {
+            if stop.as_mut().is_some_and(|stop| stop.poll(cx).is_ready()) {
+                stop = None;
                 connection.as_mut().graceful_shutdown();
-                connection.await
             }
-        };
+            connection.as_mut().poll(cx)
+        });
+        let ended = ended.await;
         if let Err(error) = ended {
             let reason = reason(&*error);
             self.plane.counters.connection_error(reason);
@@ -211,6 +222,30 @@ impl Lane {
             Ok(response) => Ok(response),
             Err(request) => Ok(self.fallback.call(request, peer).await),
         }
+    }
+}
+
+/// Counts a connection for as long as it is open.
+struct Open(Arc<Plane>);
+
+impl Open {
+    fn count(plane: &Arc<Plane>) -> Self {
+        plane.counters.connections_open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(plane))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.counters.connections_open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("the task of a connection panicked");
     }
 }
 

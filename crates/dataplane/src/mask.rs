@@ -6,7 +6,7 @@
 //! wire. A match is overwritten with as many stars, so lengths stay true; bytes
 //! that could begin a match are held back until the next frame decides.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use domain::{failure::ErrorCode, secret::Secret};
@@ -15,7 +15,7 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH},
 };
 use http_body_util::{BodyExt, Limited};
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use crate::{observe, provider::Provider, relay::Source, rescue::Refusal};
 
@@ -28,37 +28,96 @@ const DECODED_ERROR_BYTES_MAX: usize = 1 << 20;
 const HEADER_SECRET_BYTES_MIN: usize = 16;
 
 /// What a provider is sent and nobody else may see: the key, and headers of the
-/// configuration, which may hold credentials.
-pub fn secrets(key: &Secret, provider: &Provider) -> Vec<Secret> {
-    std::iter::once(key.clone()).chain(header_secrets(provider).map(Secret::new)).collect()
+/// configuration, which may hold credentials. Made once for a grant, since every
+/// answer is searched for it.
+#[derive(Clone)]
+pub struct Confidential(Arc<[Needle]>);
+
+struct Needle {
+    secret: Secret,
+    finder: Finder<'static>,
 }
 
-/// The part of it that stands in the configuration.
-pub fn header_secrets(provider: &Provider) -> impl Iterator<Item = &str> {
-    let values = provider.headers.iter().filter_map(|(_, value)| value.to_str().ok());
-    values.filter(|value| value.len() >= HEADER_SECRET_BYTES_MIN)
+impl Confidential {
+    pub fn new(key: Secret, provider: &Provider) -> Self {
+        let headers = provider.headers.iter().filter_map(|(_, value)| value.to_str().ok());
+        let headers = headers.filter(|value| value.len() >= HEADER_SECRET_BYTES_MIN);
+        Self::of(std::iter::once(key).chain(headers.map(Secret::new)))
+    }
+
+    fn of(secrets: impl Iterator<Item = Secret>) -> Self {
+        let needle = |secret: Secret| {
+            let finder = Finder::new(secret.expose().as_bytes()).into_owned();
+            Needle { secret, finder }
+        };
+        Self(secrets.filter(|secret| !secret.is_empty()).map(needle).collect())
+    }
+
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|needle| needle.secret.expose())
+    }
+
+    pub fn is_in(&self, bytes: &[u8]) -> bool {
+        self.0.iter().any(|needle| needle.finder.find(bytes).is_some())
+    }
+
+    /// Overwrites every occurrence.
+    fn mask(&self, bytes: &mut [u8]) {
+        for Needle { finder, .. } in self.0.iter() {
+            let (mut from, length) = (0, finder.needle().len());
+            while let Some(at) = finder.find(&bytes[from..]) {
+                bytes[from + at..from + at + length].fill(b'*');
+                from += at + length;
+            }
+        }
+    }
+
+    /// The same for header values.
+    pub fn mask_headers(&self, headers: &mut HeaderMap) {
+        for value in headers.values_mut() {
+            if self.is_in(value.as_bytes()) {
+                let mut masked = value.as_bytes().to_vec();
+                self.mask(&mut masked);
+                let stars = HeaderValue::from_static("***");
+                *value = HeaderValue::from_bytes(&masked).unwrap_or(stars);
+            }
+        }
+    }
+
+    /// Length of the longest end of `bytes` that is a beginning of a secret.
+    fn beginning(&self, bytes: &[u8]) -> usize {
+        let of_one = |needle: &Needle| {
+            let secret = needle.finder.needle();
+            let longest = bytes.len().min(secret.len() - 1);
+            let end = &bytes[bytes.len() - longest..];
+            let mut begins = memchr::memchr_iter(secret[0], end);
+            begins.find(|&at| secret.starts_with(&end[at..])).map(|at| longest - at)
+        };
+        self.0.iter().filter_map(of_one).max().unwrap_or(0)
+    }
 }
 
 pub struct Masker {
-    secrets: Vec<Secret>,
+    secrets: Confidential,
     held: BytesMut,
 }
 
 impl Masker {
-    pub fn new(secrets: Vec<Secret>) -> Self {
+    pub fn new(secrets: Confidential) -> Self {
         Self { secrets, held: BytesMut::new() }
     }
 
     /// Takes a frame and gives what is safe to pass on (may be empty); all that
     /// there is when the frame is the `last`.
     pub fn push(&mut self, frame: &Bytes, last: bool) -> Bytes {
-        let keeps = |masker: &Self, bytes: &[u8]| if last { 0 } else { masker.beginning(bytes) };
-        if self.held.is_empty() && !contains(frame, &self.secrets) && keeps(self, frame) == 0 {
+        let secrets = self.secrets.clone();
+        let keeps = |bytes: &[u8]| if last { 0 } else { secrets.beginning(bytes) };
+        if self.held.is_empty() && !secrets.is_in(frame) && keeps(frame) == 0 {
             return frame.clone();
         }
         self.held.extend_from_slice(frame);
-        mask(&mut self.held, &self.secrets);
-        let keep = keeps(self, &self.held);
+        secrets.mask(&mut self.held);
+        let keep = keeps(&self.held);
         self.held.split_to(self.held.len() - keep).freeze()
     }
 
@@ -68,19 +127,7 @@ impl Masker {
     }
 
     pub fn trailers(&self, trailers: &mut HeaderMap) {
-        mask_headers(trailers, &self.secrets);
-    }
-
-    /// Length of the longest end of `bytes` that is a beginning of a secret.
-    fn beginning(&self, bytes: &[u8]) -> usize {
-        let of_one = |secret: &Secret| {
-            let secret = secret.expose().as_bytes();
-            let longest = bytes.len().min(secret.len().saturating_sub(1));
-            let end = &bytes[bytes.len() - longest..];
-            let mut begins = memchr::memchr_iter(*secret.first()?, end);
-            begins.find(|&at| secret.starts_with(&end[at..])).map(|at| longest - at)
-        };
-        self.secrets.iter().filter_map(of_one).max().unwrap_or(0)
+        self.secrets.mask_headers(trailers);
     }
 }
 
@@ -90,7 +137,7 @@ impl Masker {
 pub async fn whole(
     source: Source,
     headers: &mut HeaderMap,
-    secrets: &[Secret],
+    secrets: &Confidential,
     idle: Duration,
 ) -> Result<Source, Refusal> {
     let Source::Stream(body) = source else { return Ok(source) };
@@ -108,41 +155,14 @@ pub async fn whole(
     }
     let plain =
         observe::decoded(headers, &coded, DECODED_ERROR_BYTES_MAX).ok_or_else(unreadable)?;
-    if !contains(&plain, secrets) {
+    if !secrets.is_in(&plain) {
         return Ok(Source::Whole(Some(coded)));
     }
     let mut plain = plain;
-    mask(&mut plain, secrets);
+    secrets.mask(&mut plain);
     headers.remove(CONTENT_ENCODING);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(plain.len()));
     Ok(Source::Whole(Some(plain.into())))
-}
-
-fn contains(bytes: &[u8], secrets: &[Secret]) -> bool {
-    secrets.iter().any(|secret| memmem::find(bytes, secret.expose().as_bytes()).is_some())
-}
-
-/// Overwrites every occurrence of the secrets.
-fn mask(bytes: &mut [u8], secrets: &[Secret]) {
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        let secret = secret.expose().as_bytes();
-        let mut from = 0;
-        while let Some(at) = memmem::find(&bytes[from..], secret) {
-            bytes[from + at..from + at + secret.len()].fill(b'*');
-            from += at + secret.len();
-        }
-    }
-}
-
-/// The same for header values.
-pub fn mask_headers(headers: &mut HeaderMap, secrets: &[Secret]) {
-    for value in headers.values_mut() {
-        if contains(value.as_bytes(), secrets) {
-            let mut masked = value.as_bytes().to_vec();
-            mask(&mut masked, secrets);
-            *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static("***"));
-        }
-    }
 }
 
 #[cfg(test)]
@@ -155,7 +175,9 @@ mod tests {
         #[test]
         fn no_cut_lets_a_secret_through(cuts in proptest::collection::vec(1usize..20, 1..40)) {
             let text = b"ab aab sk-secret! aaab sk-secresk-secret end sk-sec";
-            let mut masker = Masker::new(vec![Secret::new("sk-secret"), Secret::new("aaab")]);
+            let mut masker = Masker::new(Confidential::of(
+                ["sk-secret", "aaab"].into_iter().map(Secret::new),
+            ));
             let (mut out, mut at) = (Vec::new(), 0);
             for cut in cuts {
                 let to = (at + cut).min(text.len());

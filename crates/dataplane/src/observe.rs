@@ -22,7 +22,7 @@ mod tests;
 mod text;
 
 pub use estimate::{ESTIMATES_QUEUED_MAX, Estimator};
-pub use inspect::{Inspected, Param, WhyUndecidable, inspect_whole};
+pub use inspect::{Inspected, Param, WhyUndecidable, inspect_params, inspect_whole};
 pub use request::{RequestFacts, RequestObserver};
 pub use response::{ResponseFacts, ResponseObserver};
 pub use text::{Collector, TEXT_BYTES_MAX, TEXT_BYTES_TOTAL_MAX, TextBudget, Texts};

@@ -15,12 +15,15 @@ use domain::{
     glob::Glob,
     ids::{ProjectId, TokenId},
     record::{Opening, Record},
+    secret::Secret,
     time::Timestamp,
     token::TokenHash,
 };
 use http::HeaderValue;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+
+use crate::{mask::Confidential, provider::Provider};
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -76,8 +79,21 @@ pub struct Grant {
 #[derive(Clone)]
 pub struct ProviderKey {
     pub header: HeaderValue,
-    /// The bare key, for masking echoes of it in errors.
-    pub secret: domain::secret::Secret,
+    /// The bare key and what else the provider is told, for masking echoes.
+    pub confidential: Confidential,
+}
+
+impl ProviderKey {
+    /// `None` when no header can hold the key.
+    pub fn new(key: Secret, provider: &Provider) -> Option<Self> {
+        let text = format!("{}{}", provider.auth_scheme, key.expose());
+        let value = HeaderValue::from_str(&text);
+        // The scheme and the key leave memory with this buffer.
+        drop(Secret::new(text));
+        let mut header = value.ok()?;
+        header.set_sensitive(true);
+        Some(Self { header, confidential: Confidential::new(key, provider) })
+    }
 }
 
 impl std::fmt::Debug for ProviderKey {

@@ -76,19 +76,19 @@ fn replaced(header: &'static str, sent: &[u8], by: &str) {
     );
 }
 
-pub fn receive(
-    plane: &Arc<Plane>,
+/// The record as far as the head tells it; the rest is what it says of a
+/// request of which nothing more becomes known.
+fn first_record(
+    plane: &Plane,
     head: &request::Parts,
     mount: &Mount<'_>,
-    peer: IpAddr,
-    started: Instant,
-) -> Received {
-    let parts = &plane.parts;
-    let now = parts.clock.now();
-    let ids = request_ids(plane, &head.headers, now);
-    let client = network::client_address(peer, &head.headers, &parts.trusted_proxies).client;
-    let record = Box::new(Record {
-        record_id: RecordId::new(now, &*parts.rng),
+    ids: &RequestIds,
+    client: IpAddr,
+    now: domain::time::Timestamp,
+) -> Box<Record> {
+    let agent = head.headers.get(USER_AGENT);
+    Box::new(Record {
+        record_id: RecordId::new(now, &*plane.parts.rng),
         ts: now,
         request_id: ids.request_id.clone(),
         correlation_id: ids.correlation_id.clone(),
@@ -101,10 +101,7 @@ pub fn receive(
         labels: None,
         end_user: None,
         client_ip: Some(client),
-        user_agent: head
-            .headers
-            .get(USER_AGENT)
-            .map(|v| written(v.as_bytes(), USER_AGENT_BYTES_MAX)),
+        user_agent: agent.map(|agent| written(agent.as_bytes(), USER_AGENT_BYTES_MAX)),
         provider: Some(Arc::clone(&mount.provider.name)),
         operation: Operation::of_path(mount.path),
         model: None,
@@ -137,7 +134,21 @@ pub fn receive(
         overhead_us: None,
         attempts: 0,
         coalesced: None,
-    });
+    })
+}
+
+pub fn receive(
+    plane: &Arc<Plane>,
+    head: &request::Parts,
+    mount: &Mount<'_>,
+    peer: IpAddr,
+    started: Instant,
+) -> Received {
+    let parts = &plane.parts;
+    let now = parts.clock.now();
+    let ids = request_ids(plane, &head.headers, now);
+    let client = network::client_address(peer, &head.headers, &parts.trusted_proxies).client;
+    let record = first_record(plane, head, mount, &ids, client, now);
     let room = parts.outbox.reserve();
     let scope = RequestScope::new(ids);
     let mut exchange = Unfinished::new(Arc::clone(plane), record, started, room.is_ok());

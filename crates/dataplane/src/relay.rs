@@ -26,8 +26,12 @@ use crate::{
     limits::MERGED_FRAME_BYTES_MAX,
     mask::Masker,
     observe::{ResponseFacts, ResponseObserver},
+    quiet::Quiet,
     scope::{self, RequestScope},
 };
+
+/// Room that a joined frame begins with.
+const JOINED_BYTES: usize = 4096;
 
 /// Why an answer was aborted. Reaches hyper's trace lines only.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +59,11 @@ pub struct Relay {
     last_frame: Instant,
     /// Created at the first wait: most plain answers never wait.
     alarm: Option<Alarm>,
-    /// What follows a merged frame.
+    /// Frames that came one upon the other.
+    joined: Joined,
+    /// Whether the upstream's task had its turn since the last frame.
+    gave_turn: bool,
+    /// What follows the joined frames.
     next: Option<Step>,
     /// Bytes that the client is still to get, if the head promised a length.
     remaining: Option<u64>,
@@ -64,8 +72,8 @@ pub struct Relay {
 }
 
 struct Alarm {
-    sleep: Pin<Box<Sleep>>,
-    terminated: Pin<Box<WaitForCancellationFutureOwned>>,
+    sleep: Quiet<Sleep>,
+    terminated: Quiet<WaitForCancellationFutureOwned>,
 }
 
 /// Where the answer's bytes come from.
@@ -90,10 +98,47 @@ impl Source {
         }
     }
 
-    fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Self::Stream(body) => body.size_hint().exact(),
             Self::Whole(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
+    }
+}
+
+/// Data frames on their way to become one. A single one is not copied.
+#[derive(Default)]
+struct Joined {
+    first: Bytes,
+    all: BytesMut,
+}
+
+impl Joined {
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.all.len()
+    }
+
+    fn push(&mut self, data: Bytes) {
+        if self.is_empty() {
+            self.first = data;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.reserve((self.first.len() + data.len()).max(JOINED_BYTES));
+            self.all.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.all.extend_from_slice(&data);
+    }
+
+    fn take(&mut self) -> Bytes {
+        if self.all.is_empty() {
+            std::mem::take(&mut self.first)
+        } else {
+            self.all.split().freeze()
         }
     }
 }
@@ -129,6 +174,8 @@ impl Relay {
             patience,
             last_frame: Instant::now(),
             alarm: None,
+            joined: Joined::default(),
+            gave_turn: false,
             next: None,
             remaining,
             hold: None,
@@ -175,15 +222,17 @@ impl Relay {
             if self.exchange.is_none() {
                 return Poll::Ready(None);
             }
-            let step = match self.next.take() {
-                Some(step) => step,
-                None => match self.poll_upstream(cx) {
-                    Poll::Ready(step) => self.merge(step, cx),
-                    Poll::Pending => {
-                        let end = ready!(self.poll_alarm(cx));
-                        return self.abort(end);
-                    }
+            let step = match self.poll_step(cx) {
+                Poll::Ready(step) => match self.overdue() {
+                    Some(end) if matches!(step, Step::Frame(_)) => return self.abort(end),
+                    _ => step,
                 },
+                // Awake again at once: nothing to wait for.
+                Poll::Pending if !self.joined.is_empty() => return Poll::Pending,
+                Poll::Pending => {
+                    let end = ready!(self.poll_alarm(cx));
+                    return self.abort(end);
+                }
             };
             if let Some(polled) = self.take_step(step) {
                 return polled;
@@ -204,7 +253,7 @@ impl Relay {
             Step::Frame(frame) => {
                 let frame = match frame.into_data() {
                     Ok(data) => Frame::data(self.take_data(data)?),
-                    Err(frame) => self.take_trailers(frame)?,
+                    Err(frame) => return self.take_trailers(frame),
                 };
                 let last = self.remaining == Some(0)
                     || self.next.is_none() && self.upstream.is_end_stream();
@@ -216,8 +265,28 @@ impl Relay {
         }
     }
 
+    /// Nothing follows trailers, and a server that has sent them asks for
+    /// nothing more: the answer ends here. What the masker still keeps goes
+    /// before them.
+    fn take_trailers(&mut self, frame: Frame<Bytes>) -> Option<Polled> {
+        let mut trailers = match frame.into_trailers() {
+            Ok(trailers) => trailers,
+            Err(unknown) => return Some(Poll::Ready(Some(Ok(unknown)))),
+        };
+        if let Some(masker) = &self.masker {
+            masker.trailers(&mut trailers);
+        }
+        let rest = self.masker.take().map(|mut masker| masker.finish());
+        let trailers = Frame::trailers(trailers);
+        if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+            self.next = Some(Step::Frame(trailers));
+            return Some(Poll::Ready(Some(Ok(Frame::data(rest)))));
+        }
+        self.complete(Some(trailers))
+    }
+
     fn take_data(&mut self, data: Bytes) -> Option<Bytes> {
-        let now = Instant::now();
+        let now = self.last_frame;
         let observer = self.observer.as_mut();
         let first_token = observer.is_some_and(|observer| observer.data(&data));
         if let Some(exchange) = &mut self.exchange {
@@ -238,19 +307,6 @@ impl Relay {
             *remaining = remaining.saturating_sub(data.len() as u64);
         }
         (!data.is_empty()).then_some(data)
-    }
-
-    /// Trailers end a body: what the masker still keeps goes before them.
-    fn take_trailers(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
-        let mut trailers = frame.into_trailers().ok()?;
-        let Some(masker) = &mut self.masker else { return Some(Frame::trailers(trailers)) };
-        masker.trailers(&mut trailers);
-        let rest = masker.finish();
-        if rest.is_empty() {
-            return Some(Frame::trailers(trailers));
-        }
-        self.next = Some(Step::Frame(Frame::trailers(trailers)));
-        Some(Frame::data(rest))
     }
 
     /// Ends the record, and the answer with it: at once, or when the record is
@@ -293,45 +349,58 @@ impl Relay {
         })
     }
 
-    /// Joins frames that already wait: one write to the client instead of many.
-    fn merge(&mut self, first: Step, cx: &mut Context<'_>) -> Step {
-        let mut data = match first {
-            Step::Frame(frame) => match frame.into_data() {
-                Ok(data) => data,
-                Err(trailers) => return Step::Frame(trailers),
-            },
-            other => return other,
-        };
-        let mut merged: Option<BytesMut> = None;
-        while data.len() < MERGED_FRAME_BYTES_MAX && !self.upstream.is_end_stream() {
-            let more = match self.poll_upstream(cx) {
+    /// The next step, with the frames that follow at once joined to it: one
+    /// write to the client instead of many. When nothing more is there, the task
+    /// that reads from the provider gets one turn to bring what it has read
+    /// already; only then is the frame passed on.
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        if let Some(step) = self.next.take() {
+            return Poll::Ready(step);
+        }
+        loop {
+            let data = match self.poll_upstream(cx) {
                 Poll::Ready(Step::Frame(frame)) => match frame.into_data() {
-                    Ok(more) => more,
-                    Err(trailers) => {
-                        self.next = Some(Step::Frame(trailers));
-                        break;
-                    }
+                    Ok(data) => data,
+                    Err(trailers) => return self.after_joined(Step::Frame(trailers)),
                 },
-                Poll::Ready(step) => {
-                    self.next = Some(step);
-                    break;
+                Poll::Ready(step) => return self.after_joined(step),
+                Poll::Pending if self.joined.is_empty() => return Poll::Pending,
+                Poll::Pending if !self.gave_turn => {
+                    self.gave_turn = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
-                Poll::Pending => break,
+                Poll::Pending => return Poll::Ready(self.take_joined()),
             };
-            let joined = merged.get_or_insert_with(|| {
-                let mut joined = BytesMut::with_capacity((data.len() + more.len()).max(4096));
-                joined.extend_from_slice(&data);
-                joined
-            });
-            joined.extend_from_slice(&more);
-            if joined.len() >= MERGED_FRAME_BYTES_MAX {
-                break;
+            self.gave_turn = false;
+            self.joined.push(data);
+            if self.joined.len() >= MERGED_FRAME_BYTES_MAX || self.upstream.is_end_stream() {
+                return Poll::Ready(self.take_joined());
             }
         }
-        if let Some(joined) = merged {
-            data = joined.freeze();
+    }
+
+    fn after_joined(&mut self, step: Step) -> Poll<Step> {
+        if self.joined.is_empty() {
+            return Poll::Ready(step);
         }
-        Step::Frame(Frame::data(data))
+        self.next = Some(step);
+        Poll::Ready(self.take_joined())
+    }
+
+    fn take_joined(&mut self) -> Step {
+        self.gave_turn = false;
+        Step::Frame(Frame::data(self.joined.take()))
+    }
+
+    /// Asked with every frame: an upstream that always has more would never let
+    /// the alarm ring.
+    fn overdue(&self) -> Option<End> {
+        let grant = self.exchange.as_ref().and_then(|exchange| exchange.grant.as_ref());
+        if grant.is_some_and(|grant| grant.live.terminate.is_cancelled()) {
+            return Some(End::Terminated);
+        }
+        (self.last_frame >= self.patience.deadline).then_some(End::TimedOut)
     }
 
     /// Ready with the reason to abort.
@@ -341,8 +410,8 @@ impl Relay {
         let alarm = self.alarm.get_or_insert_with(|| {
             let live = exchange.grant.as_ref().map(|grant| grant.live.terminate.clone());
             Alarm {
-                sleep: Box::pin(tokio::time::sleep_until(until.into())),
-                terminated: Box::pin(live.unwrap_or_default().cancelled_owned()),
+                sleep: Quiet::new(tokio::time::sleep_until(until.into())),
+                terminated: Quiet::new(live.unwrap_or_default().cancelled_owned()),
             }
         });
         alarm.poll(until, cx)
@@ -351,24 +420,24 @@ impl Relay {
 
 impl Alarm {
     fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<End> {
-        if self.terminated.as_mut().poll(cx).is_ready() {
+        if self.terminated.poll(cx).is_ready() {
             return Poll::Ready(End::Terminated);
         }
         loop {
-            ready!(self.sleep.as_mut().poll(cx));
+            ready!(self.sleep.poll(cx));
             // Frames came since the alarm was set: it is set again here, instead
             // of being reset with each frame.
             if Instant::now() >= until {
                 return Poll::Ready(End::TimedOut);
             }
-            self.sleep.as_mut().reset(until.into());
+            self.sleep = Quiet::new(tokio::time::sleep_until(until.into()));
         }
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        let whole = self.upstream.is_end_stream() && self.next.is_none();
+        let whole = self.upstream.is_end_stream() && self.next.is_none() && self.joined.is_empty();
         let end = if std::thread::panicking() {
             End::Panicked
         } else if whole {

@@ -12,8 +12,8 @@ use std::{
 
 use domain::{failure::ErrorCode, provider::ProviderKind};
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
     request, response,
 };
 use hyper::body::Incoming;
@@ -22,6 +22,7 @@ use crate::{
     admit::{self, admit},
     answer::Answer,
     authenticate::authenticate,
+    client_body::ClientBody,
     cors,
     finish::{Unfinished, micros},
     hop::{self, REQUEST_ID, X_REQUEST_ID, X_UPSTREAM_REQUEST_ID},
@@ -61,6 +62,7 @@ pub async fn serve(
     let origin = admit::origin(&head);
     let kind = mount.provider.kind;
     let permitted = cors::check_origin(mount.provider, &head.headers).is_ok();
+    let body = ClientBody::new(body, &head);
     let stages = run(plane, pools, received, head, body, &mount);
     let mut response = match Scoped::new(Arc::clone(&scope), Guarded { inner: stages }).await {
         Ok(response) => response,
@@ -81,7 +83,7 @@ async fn run(
     pools: &Pools,
     received: Received,
     head: request::Parts,
-    body: Incoming,
+    body: ClientBody,
     mount: &Mount<'_>,
 ) -> Response<Answer> {
     let Received { mut exchange, scope, verdict } = received;
@@ -95,6 +97,8 @@ async fn run(
     };
     match answered {
         Ok(answered) => relay(exchange, scope, answered, mount).await,
+        // Nobody reads the answer; the guard says how the request ended.
+        Err(refusal) if exchange.client_is_gone() => rescue::response(&refusal, kind, scope.ids()),
         Err(refusal) => refuse(exchange, &scope, kind, refusal).await,
     }
 }
@@ -103,7 +107,7 @@ async fn stages(
     plane: &Arc<Plane>,
     pools: &Pools,
     head: request::Parts,
-    body: Incoming,
+    body: ClientBody,
     mount: &Mount<'_>,
     exchange: &mut Unfinished,
     scope: &RequestScope,
@@ -142,7 +146,11 @@ async fn preflight(
     }
     let mut response = cors::preflight(mount.provider, head);
     rescue::set_context(response.headers_mut(), kind, scope.ids());
-    exchange.record_mut().status_code = Some(StatusCode::NO_CONTENT.as_u16());
+    let overhead = micros(exchange.overhead(Duration::ZERO));
+    rescue::set_overhead(response.headers_mut(), overhead);
+    let record = exchange.record_mut();
+    record.status_code = Some(StatusCode::NO_CONTENT.as_u16());
+    record.overhead_us = Some(overhead);
     if let Some(stored) = exchange.answered(crate::finish::End::Complete, ResponseFacts::default())
     {
         drop(stored.await);
@@ -163,24 +171,34 @@ async fn relay(
     let overhead = micros(exchange.overhead(took));
     note_head(&mut exchange, &head, overhead);
     let status = head.status.as_u16();
+    if head.status.is_informational() {
+        let refusal = Refusal::new(
+            ErrorCode::UpstreamProtocolError,
+            "the provider switched protocols without being asked",
+        );
+        return refuse(exchange, &scope, provider.kind, refusal).await;
+    }
+    // The client's connection has a version of its own.
+    head.version = Version::HTTP_11;
     let headers = &mut head.headers;
     hop::clean_response(headers);
     let idle = provider.timeouts.stream_idle;
     let mut source = Source::Stream(body);
     let mut masker = None;
     if let Some(key) = grant.keys.get(&provider.name) {
-        let secrets = mask::secrets(&key.secret, provider);
-        mask::mask_headers(headers, &secrets);
+        let secrets = &key.confidential;
+        secrets.mask_headers(headers);
         let is_encoded = headers.contains_key(CONTENT_ENCODING);
         if status >= 400 && is_encoded {
-            source = match mask::whole(source, headers, &secrets, idle).await {
+            source = match mask::whole(source, headers, secrets, idle).await {
                 Ok(source) => source,
                 Err(refusal) => return refuse(exchange, &scope, provider.kind, refusal).await,
             };
         } else if status >= 400 || (!is_encoded && may_tell_of_errors(headers)) {
-            masker = Some(Masker::new(secrets));
+            masker = Some(Masker::new(secrets.clone()));
         }
     }
+    drop_false_length(headers, &source, &exchange.record().method);
     let operation = exchange.record().operation;
     let mut observer = ResponseObserver::new(provider.kind, operation, status, headers);
     if exchange.upload.as_ref().is_some_and(|upload| upload.may_lack_usage()) {
@@ -196,6 +214,16 @@ async fn relay(
     let relay = Relay::new(source, exchange, observer, masker, patience, scope);
     head.extensions.clear();
     Response::from_parts(head, Answer::Relay(Box::new(relay)))
+}
+
+/// Removes a length that the body does not have: beside chunks, or where the
+/// status allows no body. To HEAD it says what GET would have.
+fn drop_false_length(headers: &mut HeaderMap, source: &Source, method: &str) {
+    let Some(claimed) = headers.get(CONTENT_LENGTH) else { return };
+    let claimed = claimed.to_str().ok().and_then(|claimed| claimed.parse::<u64>().ok());
+    if method != "HEAD" && (claimed.is_none() || claimed != source.length()) {
+        headers.remove(CONTENT_LENGTH);
+    }
 }
 
 /// What the provider's head says for the record.

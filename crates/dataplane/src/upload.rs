@@ -9,10 +9,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 
-use crate::observe::{RequestFacts, RequestObserver};
+use crate::{
+    client_body::ClientBody,
+    observe::{RequestFacts, RequestObserver},
+};
 
 /// What is known of an upload, shared between the task that sends it and the
 /// guard of the request.
@@ -33,8 +35,10 @@ struct State {
 pub enum UploadFailure {
     #[error("the request body is larger than allowed")]
     TooLarge,
-    #[error("the request body is malformed or broke off")]
-    Broken,
+    #[error("the request body is malformed")]
+    Malformed,
+    #[error("the client went away before the end of its body")]
+    Gone,
 }
 
 /// What an upload says when the record is finished.
@@ -113,10 +117,26 @@ impl Upload {
         state.last_frame = Instant::now();
     }
 
-    fn broken(&self) -> UploadFailure {
-        self.0.lock().failure = Some(UploadFailure::Broken);
-        UploadFailure::Broken
+    /// Notes why the client's body cannot be read on.
+    pub fn broken(&self, error: &hyper::Error) -> UploadFailure {
+        let failure =
+            if is_malformed(error) { UploadFailure::Malformed } else { UploadFailure::Gone };
+        self.0.lock().failure = Some(failure);
+        failure
     }
+}
+
+/// Whether bytes came that are not HTTP; anything else is the connection's end.
+fn is_malformed(error: &hyper::Error) -> bool {
+    use std::io::{self, ErrorKind};
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData);
+        }
+        cause = error.source();
+    }
+    error.is_parse()
 }
 
 /// The body that the provider is sent.
@@ -124,7 +144,7 @@ impl Upload {
 pub enum UpBody {
     Empty,
     Whole(Option<Bytes>),
-    Stream { body: Incoming, upload: Arc<Upload>, bytes_max: u64 },
+    Stream { body: ClientBody, upload: Arc<Upload>, bytes_max: u64 },
 }
 
 impl UpBody {
@@ -157,7 +177,7 @@ impl Body for UpBody {
                         upload.ended();
                         None
                     }
-                    Some(Err(_)) => Some(Err(upload.broken())),
+                    Some(Err(error)) => Some(Err(upload.broken(&error))),
                     Some(Ok(frame)) => match frame.data_ref() {
                         Some(data) => {
                             let seen = upload.data(data, *bytes_max);

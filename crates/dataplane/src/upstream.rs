@@ -87,13 +87,7 @@ pub async fn forward(
         )
     })?;
     let now = plane.parts.clock.now();
-    plane.circuits[at].admit(now).map_err(|wait| {
-        Refusal::new(
-            ErrorCode::CircuitOpen,
-            "the provider could not be reached several times in a row; try again shortly",
-        )
-        .retry_after(wait)
-    })?;
+    plane.circuits[at].admit(now).map_err(circuit_open)?;
     let mut head = upstream_head(provider, head, mount.path, scope)
         .ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, "the path cannot be forwarded"))?;
     head.headers.insert(provider.auth_header.clone(), key.header.clone());
@@ -138,6 +132,14 @@ pub async fn forward(
             }
         }
     }
+}
+
+fn circuit_open(wait: i64) -> Refusal {
+    Refusal::new(
+        ErrorCode::CircuitOpen,
+        "the provider could not be reached several times in a row; try again shortly",
+    )
+    .retry_after(wait)
 }
 
 fn circuit_failed(plane: &Plane, at: usize, provider: &Provider) {
@@ -191,7 +193,8 @@ async fn wait(
             (None, None) => exchange.forwarded_at().unwrap_or(now) + header_timeout,
         };
         if now >= until.min(deadline) {
-            let by_client = sending_since.is_some() && now >= until;
+            // A client that is still sending is what the provider waits for.
+            let by_client = sending_since.is_some();
             return Err(Failure::Refused(late(by_client), !by_client));
         }
         alarm.as_mut().reset(until.min(deadline).into());
@@ -301,7 +304,7 @@ fn classify(error: &legacy::Error, exchange: &Unfinished) -> (Refusal, bool) {
         let limit = exchange.plane.parts.limits.request_bytes_max;
         let refusal = match failure {
             UploadFailure::TooLarge => body_too_large(limit),
-            UploadFailure::Broken => {
+            UploadFailure::Malformed | UploadFailure::Gone => {
                 refused(ErrorCode::InvalidRequest, "the request body is malformed or broke off")
             }
         };

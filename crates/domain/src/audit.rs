@@ -32,7 +32,7 @@ pub use self::{
     draft::{Actor, DraftError, EntryContext, EntryDraft, Origin, SealedEntry},
     leaf::{Leaf, LeafError, LeafHash, leaf_hash},
     sealing::{Commitment, Opening, commitment},
-    value::{TEXT_BYTES_MAX, Text, Value, WORD_BYTES_MAX, Word},
+    value::{TEXT_BYTES_MAX, Text, Value, WORD_BYTES_MAX, Word, is_deceptive},
     view::{ActorView, ChangeView, EntryView, TargetView},
 };
 

@@ -54,6 +54,27 @@ impl<'a> Object<'a> {
         self.out.push(b'"');
     }
 
+    /// An id of ours, hyphenated.
+    pub fn uuid(&mut self, key: &'static str, id: &uuid::Uuid) {
+        self.key(key);
+        self.out.push(b'"');
+        let mut buffer = uuid::Uuid::encode_buffer();
+        self.out.extend_from_slice(id.as_hyphenated().encode_lower(&mut buffer).as_bytes());
+        self.out.push(b'"');
+    }
+
+    /// Bytes in lower-case hex.
+    pub fn hex<const N: usize>(&mut self, key: &'static str, bytes: &[u8; N]) {
+        self.key(key);
+        self.out.push(b'"');
+        self.out.extend(
+            bytes
+                .iter()
+                .flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+        );
+        self.out.push(b'"');
+    }
+
     pub fn number(&mut self, key: &'static str, value: u64) {
         self.key(key);
         write_number(self.out, value);
@@ -119,6 +140,15 @@ fn write_number(out: &mut Vec<u8>, mut value: u64) {
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
+    // Nearly every text is plain, and this loop is one that vectorises.
+    let plain = bytes.iter().fold(true, |plain, &byte| {
+        plain & (byte >= 0x20) & (byte < 0x7f) & (byte != b'"') & (byte != b'\\')
+    });
+    if plain {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let mut clean = 0;
     for (at, &byte) in bytes.iter().enumerate() {
         let plain = byte >= 0x20 && byte != b'"' && byte != b'\\' && byte != 0x7f;
@@ -146,8 +176,9 @@ pub fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 fn push_escape(out: &mut Vec<u8>, code: u8) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     out.extend_from_slice(b"\\u00");
     out.push(HEX[usize::from(code >> 4)]);
     out.push(HEX[usize::from(code & 15)]);

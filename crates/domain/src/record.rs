@@ -15,6 +15,8 @@ use crate::{
 };
 
 pub const RECORD_SCHEMA: u64 = 1;
+/// Of most lines, so that a buffer grows once for one.
+const LINE_BYTES: usize = 2048;
 
 /// Bounds of texts that others choose, in bytes; longer ones are cut at a
 /// character boundary before they enter a record.
@@ -242,10 +244,11 @@ impl Record {
 
     /// Appends the record as one JSON object (no newline).
     pub fn write_json(&self, envelope: &Envelope, out: &mut Vec<u8>) {
+        out.reserve(LINE_BYTES);
         let mut line = Object::begin(out);
         line.number("schema", RECORD_SCHEMA);
         line.text("stream", "record");
-        line.plain_text("record_id", self.record_id);
+        line.uuid("record_id", &self.record_id.0);
         line.text("ts", self.ts.to_rfc3339().as_str());
         line.text("level", self.outcome.level());
         line.text("msg", "request completed");
@@ -254,10 +257,10 @@ impl Record {
         line.text("version", envelope.version);
         line.text("request_id", self.request_id.as_str());
         line.text("correlation_id", self.correlation_id.as_str());
-        line.plain_text("trace_id", self.trace_id);
-        line.plain_text("span_id", self.span_id);
+        line.hex("trace_id", self.trace_id.as_bytes());
+        line.hex("span_id", self.span_id.as_bytes());
         if let Some(parent) = self.parent_span_id {
-            line.plain_text("parent_span_id", parent);
+            line.hex("parent_span_id", parent.as_bytes());
         }
         self.write_caller(&mut line);
         self.write_exchange(&mut line);
@@ -272,11 +275,11 @@ impl Record {
 
     fn write_caller(&self, line: &mut Object<'_>) {
         if let Some(id) = self.project_id {
-            line.plain_text("project_id", id);
+            line.uuid("project_id", &id.0);
         }
         line.text_if("project", self.project.as_deref());
         if let Some(id) = self.token_id {
-            line.plain_text("token_id", id);
+            line.uuid("token_id", &id.0);
         }
         if let Some(labels) = &self.labels {
             line.raw("labels", labels);
@@ -344,3 +347,6 @@ pub struct Envelope {
 pub fn bounded(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
+
+#[cfg(test)]
+mod tests;

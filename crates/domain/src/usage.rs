@@ -62,8 +62,12 @@ impl fmt::Display for UsdNanos {
         if fraction == 0 {
             return write!(f, "{whole}");
         }
-        let digits = format!("{fraction:09}");
-        write!(f, "{whole}.{}", digits.trim_end_matches('0'))
+        let (mut digits, mut width) = (fraction, 9);
+        while digits % 10 == 0 {
+            digits /= 10;
+            width -= 1;
+        }
+        write!(f, "{whole}.{digits:0width$}")
     }
 }
 

@@ -79,7 +79,9 @@ impl Follower {
         Ok(self.cursor.seq != before)
     }
 
-    /// Waits until there may be more, at most `timeout`.
+    /// Waits until there may be more, at most `timeout`. Blocks: never call it
+    /// on a thread of a runtime.
+    #[expect(clippy::disallowed_methods, reason = "another process's journal can only be polled")]
     pub fn wait(&self, timeout: Duration) {
         match &self.wake {
             Some(shared) => shared.wait_beyond(self.cursor.seq, timeout),

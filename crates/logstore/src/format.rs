@@ -234,18 +234,18 @@ impl Counters {
 pub(crate) fn write_opening(out: &mut Vec<u8>, opening: &Opening) {
     out.extend_from_slice(OPENING_PREFIX);
     let mut line = Object::begin(out);
-    line.plain_text("record_id", opening.record_id);
+    line.uuid("record_id", &opening.record_id.0);
     line.text("ts", opening.ts.to_rfc3339().as_str());
     line.text("request_id", opening.request_id.as_str());
     line.text("correlation_id", opening.correlation_id.as_str());
-    line.plain_text("trace_id", opening.trace_id);
-    line.plain_text("span_id", opening.span_id);
+    line.hex("trace_id", opening.trace_id.as_bytes());
+    line.hex("span_id", opening.span_id.as_bytes());
     if let Some(parent) = opening.parent_span_id {
-        line.plain_text("parent_span_id", parent);
+        line.hex("parent_span_id", parent.as_bytes());
     }
-    line.plain_text("project_id", opening.project_id);
+    line.uuid("project_id", &opening.project_id.0);
     line.text("project", &opening.project);
-    line.plain_text("token_id", opening.token_id);
+    line.uuid("token_id", &opening.token_id.0);
     if let Some(labels) = &opening.labels {
         line.raw("labels", labels);
     }
@@ -407,7 +407,8 @@ mod tests {
         ) {
             let uuid = uuid::Uuid::from_u128(id);
             let labels = std::collections::BTreeMap::from([("team".to_owned(), texts[3].clone())]);
-            let labels = Labels::try_from(labels).map_err(proptest::test_runner::TestCaseError::fail)?;
+            let labels =
+                Labels::try_from(labels).map_err(proptest::test_runner::TestCaseError::fail)?;
             let opening = Opening {
                 record_id: domain::ids::RecordId(uuid),
                 ts: Timestamp::from_micros(1_763_892_000_000_001),

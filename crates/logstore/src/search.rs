@@ -353,7 +353,8 @@ fn parse_status_test(text: &str) -> Option<StatusTest> {
         return Some(StatusTest { from: least, to: number(rest)? });
     }
     if let Some(rest) = text.strip_prefix('>') {
-        return Some(StatusTest { from: number(rest)? + 1, to: most });
+        let from = number(rest)? + 1;
+        return (from <= most).then_some(StatusTest { from, to: most });
     }
     if let Some(rest) = text.strip_prefix('<') {
         return Some(StatusTest { from: least, to: number(rest)?.checked_sub(1)? });
@@ -410,6 +411,7 @@ mod tests {
         check(">499", Some(&[(500, 999)]));
         check("<300", Some(&[(0, 299)]));
         check("429, 5XX", Some(&[(429, 429), (500, 599)]));
+        check(">999", None);
         check("9xx", None);
         check("", None);
         check("abc", None);

@@ -111,7 +111,8 @@ const CELL_CHARS_MAX: usize = 60;
 
 /// Checks a field's name; the error suggests the nearest.
 pub fn known_field(name: &str) -> Result<(), String> {
-    if FIELDS.contains(&name) || (name.contains('.') && !name.starts_with('.')) {
+    let dotted = name.contains('.') && !name.starts_with('.') && !name.contains(is_harmful);
+    if FIELDS.contains(&name) || dotted {
         return Ok(());
     }
     let nearest = FIELDS.iter().min_by_key(|field| distance(field, name));

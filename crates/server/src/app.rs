@@ -7,10 +7,10 @@
 //! deadline, the journal last, so that whatever ended left its record.
 
 pub mod adapters;
+pub mod alone;
 mod lanes;
 mod outbox;
 pub mod server;
-pub mod showcase;
 pub mod shutdown;
 mod tls;
 
@@ -24,6 +24,7 @@ use std::{
 
 use domain::{ids::InstanceId, record::Envelope, rng::Rng, secret::Secret, time::Clock};
 use logstore::{DataDirLock, LockError};
+use store::Store;
 use uuid::Uuid;
 
 use crate::{
@@ -116,10 +117,12 @@ impl Ground {
         let configured = settings.encryption_key.as_ref().map(|key| &key.0);
         let encryption_key =
             data_dir.encryption_key(configured, &settings.database_path(), &*rng)?;
-        for (_, source) in [&management_token, &encryption_key] {
-            if let KeySource::Created(path) = source {
-                tracing::info!(path = %path.display(), "a secret was created");
-            }
+        if let KeySource::Created(path) = &management_token.1 {
+            tracing::info!(path = %path.display(), "the root management key was created");
+        }
+        if let KeySource::Created(path) = &encryption_key.1 {
+            let advice = "keep a copy: without it stored provider keys and tokens are lost";
+            tracing::info!(path = %path.display(), advice, "the encryption key was created");
         }
         let boot = system::boot_id(&*clock, &*rng);
         Ok(Self {
@@ -155,6 +158,11 @@ impl Ground {
             pool_size: settings.database_pool_size.0,
             ..store::Options::new(path, self.instance.clone(), self.boot)
         }
+    }
+
+    pub async fn open_store(&self) -> store::Result<Store> {
+        let (options, keys) = (self.store_options(), self.encryption_keys()?);
+        Store::open(options, keys, Arc::clone(&self.clock), Arc::clone(&self.rng)).await
     }
 
     pub fn journal_config(&self) -> logstore::JournalConfig {

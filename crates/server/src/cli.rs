@@ -23,8 +23,9 @@ mod tests;
 
 use std::{
     io::{self, IsTerminal as _, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::Context as _;
@@ -33,6 +34,7 @@ use domain::{secret::Secret, time::Clock as _};
 
 use self::client::Client;
 use crate::{
+    app::{Ground, alone::Alone},
     config::{Config, Environment},
     system::SystemClock,
 };
@@ -87,12 +89,14 @@ pub enum Command {
     Db(db::DbCommand),
     /// Print completions for a shell
     Completions {
+        /// Whose completions
         shell: clap_complete::Shell,
     },
 }
 
 /// Where the proxy is that a command talks to: the one that runs on the data
-/// directory, unless a URL says otherwise.
+/// directory, unless a URL says otherwise. When none runs there, the command
+/// does the work itself.
 #[derive(Debug, Args)]
 pub struct Place {
     /// A server elsewhere; needs a management key in MANAGEMENT_TOKEN
@@ -111,11 +115,12 @@ pub struct Place {
 
 /// Parses what was typed and runs it.
 pub fn main(arguments: Vec<std::ffi::OsString>, environment: Environment) -> ExitCode {
+    let usage = wrong_usage(&arguments);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers; the rest is wrong usage.
-            let code = if error.use_stderr() { USAGE } else { 0 };
+            let code = if error.use_stderr() { usage } else { 0 };
             let _printed = error.print();
             return ExitCode::from(code);
         }
@@ -132,6 +137,17 @@ pub fn main(arguments: Vec<std::ffi::OsString>, environment: Environment) -> Exi
     }
 }
 
+/// `logs` answers as grep does: 1 is 'nothing found' and every error is 2.
+fn wrong_usage(arguments: &[std::ffi::OsString]) -> u8 {
+    let tree = Cli::command();
+    let mut words = arguments.iter().skip(1).filter_map(|it| it.to_str());
+    let command = words.find_map(|word| tree.find_subcommand(word));
+    match command.is_some_and(|command| command.get_name() == "logs") {
+        true => logs::TROUBLE,
+        false => USAGE,
+    }
+}
+
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     io.into_iter().any(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -140,8 +156,6 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
     let file = cli.config.as_deref();
     let out = &mut io::stdout();
-    let mut stdin = io::stdin();
-    let variable = |name: &str| environment.get(name).cloned();
     match cli.command {
         Command::Demo(args) => demo::run(args, environment),
         Command::Server(args) => server::run(&args, environment, file),
@@ -150,6 +164,15 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Logs(command) => {
+            let configured = || Config::load(environment, file);
+            let command = command.or_data_dir(|| configured().map(|it| it.settings.data_dir));
+            let command = match command {
+                Ok(command) => command,
+                Err(problems) => {
+                    writeln!(io::stderr(), "error: {problems}").unwrap_or_default();
+                    return Ok(logs::TROUBLE);
+                }
+            };
             let terminal = io::stdout().is_terminal();
             let mut around = logs::Surroundings {
                 out,
@@ -171,28 +194,22 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Project { place, command } => {
-            let config = Config::load(environment, file)?;
-            in_runtime(async {
-                let client = place.client(&config).await?;
-                let mut around = place.around(&config, out, &mut stdin, &variable);
-                project::run(command, &client, &mut around).await
-            })
+            let work = async |client: &Client, around: &mut input::Surroundings<'_>| {
+                project::run(command, client, around).await
+            };
+            place.manage(environment, file, out, work)
         }
         Command::Token { place, command } => {
-            let config = Config::load(environment, file)?;
-            in_runtime(async {
-                let client = place.client(&config).await?;
-                let mut around = place.around(&config, out, &mut stdin, &variable);
-                token::run(command, &client, &mut around).await
-            })
+            let work = async |client: &Client, around: &mut input::Surroundings<'_>| {
+                token::run(command, client, around).await
+            };
+            place.manage(environment, file, out, work)
         }
         Command::Key { place, command } => {
-            let config = Config::load(environment, file)?;
-            in_runtime(async {
-                let client = place.client(&config).await?;
-                let mut around = place.around(&config, out, &mut stdin, &variable);
-                key::run(command, &client, &mut around).await
-            })
+            let work = async |client: &Client, around: &mut input::Surroundings<'_>| {
+                key::run(command, client, around).await
+            };
+            place.manage(environment, file, out, work)
         }
     }
 }
@@ -207,20 +224,46 @@ fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
 }
 
 impl Place {
-    /// The server at the URL, or the one that runs on the data directory.
-    async fn client(&self, config: &Config) -> anyhow::Result<Client> {
-        let mut client = match &self.url {
-            Some(url) => Client::remote(url, self.key(config))?,
-            None => {
-                let data_dir = &config.settings.data_dir;
-                Client::running(data_dir).await.with_context(|| {
-                    format!("no server runs on {}; start one or give --url", data_dir.display())
-                })?
+    /// Runs a command with the server at the URL, with the one that runs on the
+    /// data directory, or with none, on the data directory itself.
+    fn manage(
+        &self,
+        environment: &Environment,
+        file: Option<&Path>,
+        out: &mut dyn Write,
+        work: impl AsyncFnOnce(&Client, &mut input::Surroundings<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<u8> {
+        let config = Config::load(environment, file)?;
+        let mut stdin = io::stdin();
+        let variable = |name: &str| environment.get(name).cloned();
+        in_runtime(async {
+            let (mut client, alone) = self.reach(&config, environment, file).await?;
+            client.reason.clone_from(&self.reason);
+            client.ticket.clone_from(&self.ticket);
+            let mut around = self.around(&config, out, &mut stdin, &variable);
+            let worked = work(&client, &mut around).await;
+            drop(client);
+            if let Some(alone) = alone {
+                alone.stop().await;
             }
-        };
-        client.reason.clone_from(&self.reason);
-        client.ticket.clone_from(&self.ticket);
-        Ok(client)
+            worked
+        })
+    }
+
+    async fn reach(
+        &self,
+        config: &Config,
+        environment: &Environment,
+        file: Option<&Path>,
+    ) -> anyhow::Result<(Client, Option<Alone>)> {
+        if let Some(url) = &self.url {
+            return Ok((Client::remote(url, self.key(config))?, None));
+        }
+        if let Some(client) = Client::running(&config.settings.data_dir).await {
+            return Ok((client, None));
+        }
+        let alone = Alone::start(Ground::prepare(environment, file)?).await?;
+        Ok((Client::in_process(Arc::clone(&alone.management)), Some(alone)))
     }
 
     fn key(&self, config: &Config) -> Option<Secret> {

@@ -52,6 +52,7 @@ use crate::{
         Manage,
         access::Caller,
         error::{Error, Kind, Result},
+        ping::Ping,
     },
     metrics::Metrics,
     readiness::Readiness,
@@ -59,7 +60,7 @@ use crate::{
 
 use self::{
     answer::Reply,
-    limiter::FailureLimiter,
+    limiter::{FailureLimiter, LineLimiter},
     query::Query,
     routes::{Access, Route, Verb},
 };
@@ -96,6 +97,9 @@ pub struct Management {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     failures: FailureLimiter,
+    /// Lines about failed logins.
+    lines: LineLimiter,
+    ping: Ping,
     tasks: TaskTracker,
     /// Where use cases run: they outlive the connection, and the lane's runtime.
     runtime: tokio::runtime::Handle,
@@ -134,9 +138,20 @@ impl Management {
         tasks: TaskTracker,
     ) -> Arc<Self> {
         let router = router(settings.metrics_path.as_deref());
-        let failures = FailureLimiter::default();
-        let runtime = tokio::runtime::Handle::current();
-        Arc::new(Self { manage, settings, readiness, metrics, failures, tasks, runtime, router })
+        let (failures, lines) = (FailureLimiter::default(), LineLimiter::default());
+        let (ping, runtime) = (Ping::default(), tokio::runtime::Handle::current());
+        Arc::new(Self {
+            manage,
+            settings,
+            readiness,
+            metrics,
+            failures,
+            lines,
+            ping,
+            tasks,
+            runtime,
+            router,
+        })
     }
 
     /// Answers one request, whatever transport brought it.

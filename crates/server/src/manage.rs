@@ -13,6 +13,7 @@ pub mod error;
 pub mod fields;
 pub mod keys;
 pub mod levels;
+pub mod ping;
 pub mod projects;
 pub mod tokens;
 pub mod validate;

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{
-    audit::{Action, EntryView, Opening, SealedEntry},
+    audit::{Action, EntryView, Opening, Outcome, SealedEntry},
     ids::{EntryId, ProjectId, TokenId},
     time::Timestamp,
 };
+use parking_lot::Mutex;
 use sqlx::{QueryBuilder, Row as _};
 
 use crate::{
@@ -35,6 +36,37 @@ pub struct EntryFilter {
     pub until: Option<Timestamp>,
 }
 
+/// What this process wrote, for metrics.
+#[derive(Debug, Default)]
+pub(crate) struct EntryCounts(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    written: BTreeMap<(&'static str, &'static str), (Action, Outcome, u64)>,
+    pending: u64,
+}
+
+impl EntryCounts {
+    pub(crate) fn begin(&self, pending: u64) {
+        self.0.lock().pending = pending;
+    }
+
+    /// Counts committed entries. Nothing takes them out of `audit_pending` yet.
+    pub(crate) fn add(&self, committed: &[(Action, Outcome)]) {
+        let mut counts = self.0.lock();
+        counts.pending += committed.len() as u64;
+        for (action, result) in committed {
+            let names = (action.as_str(), result.as_str());
+            counts.written.entry(names).or_insert((*action, *result, 0)).2 += 1;
+        }
+    }
+
+    pub(crate) fn read(&self) -> (Vec<(Action, Outcome, u64)>, u64) {
+        let counts = self.0.lock();
+        (counts.written.values().copied().collect(), counts.pending)
+    }
+}
+
 impl Store {
     /// Entries, newest first.
     pub async fn audit_entries(
@@ -51,7 +83,7 @@ impl Store {
         }
         query.push(" ORDER BY position DESC LIMIT ").push_bind(i64::from(page.limit) + 1);
         // One snapshot for leaves and openings.
-        let mut tx = self.0.pool.begin().await?;
+        let mut tx = self.readable()?.begin().await?;
         let mut found = query.build().fetch_all(&mut *tx).await?;
         let position = |row: &Row| row.try_get::<i64, _>("position").unwrap_or(0).to_string();
         let next_cursor = cut_page(&mut found, page, position);
@@ -62,7 +94,7 @@ impl Store {
     pub async fn audit_entry(&self, id: EntryId) -> Result<Option<EntryView>> {
         let mut query = select("position, id, leaf", "audit_pending");
         query.push(" AND id = ").push_bind(id.to_string());
-        let mut tx = self.0.pool.begin().await?;
+        let mut tx = self.readable()?.begin().await?;
         let found = query.build().fetch_all(&mut *tx).await?;
         Ok(views(&mut tx, &found).await?.pop())
     }
@@ -71,15 +103,16 @@ impl Store {
     pub async fn audit_leaf(&self, id: EntryId) -> Result<Option<String>> {
         let row = sqlx::query("SELECT leaf FROM audit_pending WHERE id = ?")
             .bind(id.to_string())
-            .fetch_optional(&self.0.pool)
+            .fetch_optional(self.readable()?)
             .await?;
         row.map(|row| rows::text(&row, "leaf")).transpose()
     }
 
     /// How many entries wait to be sequenced.
     pub async fn audit_pending(&self) -> Result<u64> {
-        let row =
-            sqlx::query("SELECT COUNT(*) AS n FROM audit_pending").fetch_one(&self.0.pool).await?;
+        let row = sqlx::query("SELECT COUNT(*) AS n FROM audit_pending")
+            .fetch_one(self.readable()?)
+            .await?;
         rows::count(&row, "n")
     }
 }

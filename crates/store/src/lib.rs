@@ -12,7 +12,7 @@
 //!
 //! Writes take the time and the randomness that the store was opened with, one
 //! time for all rows and entries of a transaction. Statements are one text for
-//! every database (`docs/adr/0002-sql.md`); what differs is in `dialect`.
+//! every database (`docs/adr/0010-sql.md`); what differs is in `dialect`.
 
 mod error;
 

@@ -131,8 +131,8 @@ impl NewToken {
     }
 }
 
-/// What to change; the default changes nothing. `is_active: Some(true)` also
-/// takes back a revocation.
+/// What to change; the default changes nothing. A revoked token cannot be made
+/// active again.
 #[derive(Clone, Debug, Default)]
 pub struct TokenPatch {
     pub is_active: Option<bool>,

@@ -22,7 +22,7 @@ use crate::{
 
 impl Store {
     pub async fn project(&self, id: ProjectId) -> Result<Option<Project>> {
-        project(&mut *self.0.pool.begin().await?, id).await
+        project(&mut *self.readable()?.begin().await?, id).await
     }
 
     pub async fn projects(&self, filter: &ProjectFilter, page: &Page) -> Result<Listing<Project>> {
@@ -37,7 +37,7 @@ impl Store {
             push_in(&mut query, "p.id", ids);
         }
         // One snapshot for projects and keys.
-        let mut tx = self.0.pool.begin().await?;
+        let mut tx = self.readable()?.begin().await?;
         let mut listing =
             list(&mut tx, query, page, "p.id", rows::project, |row| row.id.to_string()).await?;
         let ids: Vec<_> = listing.items.iter().map(|project| project.id).collect();
@@ -50,7 +50,7 @@ impl Store {
 
     /// The keys of a project by provider, decrypted.
     pub async fn provider_keys(&self, id: ProjectId) -> Result<BTreeMap<String, Secret>> {
-        let mut connection = self.0.pool.acquire().await?;
+        let mut connection = self.readable()?.acquire().await?;
         let mut found = provider_key_rows(&mut connection, &[id]).await?;
         let open = |row: KeyRow| {
             let keys = &self.0.keys;
@@ -61,7 +61,7 @@ impl Store {
     }
 
     pub async fn token(&self, id: TokenId) -> Result<Option<TokenRow>> {
-        token(&mut *self.0.pool.acquire().await?, id).await
+        token(&mut *self.readable()?.acquire().await?, id).await
     }
 
     pub async fn tokens(&self, filter: &TokenFilter, page: &Page) -> Result<Listing<TokenRow>> {
@@ -78,17 +78,17 @@ impl Store {
                 .push_bind(self.0.clock.now().as_micros())
                 .push(")");
         }
-        let mut connection = self.0.pool.acquire().await?;
+        let mut connection = self.readable()?.acquire().await?;
         list(&mut connection, query, page, "t.id", rows::token, |row| row.id.to_string()).await
     }
 
     pub async fn management_key(&self, id: ManagementKeyId) -> Result<Option<ManagementKey>> {
-        management_key(&mut *self.0.pool.acquire().await?, id).await
+        management_key(&mut *self.readable()?.acquire().await?, id).await
     }
 
     pub async fn management_keys(&self, page: &Page) -> Result<Listing<ManagementKey>> {
         let query = select(rows::MANAGEMENT_KEY_COLUMNS, "management_keys");
-        let mut connection = self.0.pool.acquire().await?;
+        let mut connection = self.readable()?.acquire().await?;
         list(&mut connection, query, page, "id", rows::management_key, |row| row.id.to_string())
             .await
     }
@@ -97,17 +97,17 @@ impl Store {
     pub async fn management_key_by_hash(&self, hash: &TokenHash) -> Result<Option<ManagementKey>> {
         let mut query = select(rows::MANAGEMENT_KEY_COLUMNS, "management_keys");
         query.push(" AND hash = ").push_bind(rows::hex(hash.as_bytes()));
-        let row = query.build().fetch_optional(&self.0.pool).await?;
+        let row = query.build().fetch_optional(self.readable()?).await?;
         row.as_ref().map(rows::management_key).transpose()
     }
 
     pub async fn setting(&self, name: &str) -> Result<Option<Setting>> {
-        setting(&mut *self.0.pool.acquire().await?, name).await
+        setting(&mut *self.readable()?.acquire().await?, name).await
     }
 
     pub async fn settings(&self) -> Result<Vec<Setting>> {
         let query = "SELECT name, value, rev, updated_at FROM settings ORDER BY name";
-        sqlx::query(query).fetch_all(&self.0.pool).await?.iter().map(rows::setting).collect()
+        sqlx::query(query).fetch_all(self.readable()?).await?.iter().map(rows::setting).collect()
     }
 }
 

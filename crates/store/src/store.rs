@@ -4,7 +4,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use domain::{
-    audit::{Action, Actor, Detail, EntryContext, EntryDraft, Origin, TargetKind, Word},
+    audit::{Action, Actor, Detail, EntryContext, EntryDraft, Origin, Outcome, TargetKind, Word},
     ids::{InstanceId, uuid_v7},
     rng::Rng,
     time::Clock,
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     crypto::EncryptionKeys,
     dialect::{self, FileIdentity, Pool, Transaction},
+    entries::EntryCounts,
     error::{Error, Result},
     operational::OperationalTx,
     schema::{self, MigrationStatus},
@@ -68,6 +69,7 @@ pub(crate) struct Inner {
     /// Writers of this process queue here in order; SQLite's own waiting is a
     /// poll that serves nobody in particular.
     writer: Arc<Mutex<()>>,
+    pub(crate) written: EntryCounts,
     wait_max: Duration,
 }
 
@@ -102,8 +104,10 @@ impl Store {
             clock,
             rng,
             writer: Arc::default(),
+            written: EntryCounts::default(),
             wait_max: options.wait_max,
         }));
+        store.0.written.begin(store.audit_pending().await?);
         if identity.key_is_old || store.has_old_keys().await? {
             store.seal_with_current_key().await?;
         }
@@ -145,6 +149,12 @@ impl Store {
         Ok(())
     }
 
+    /// Entries that this process committed, by action and result, and how many
+    /// wait to be sequenced; for metrics, without asking the database.
+    pub fn entry_counts(&self) -> (Vec<(Action, Outcome, u64)>, u64) {
+        self.0.written.read()
+    }
+
     /// Waits for the connections to end.
     pub async fn close(&self) {
         self.0.pool.close().await;
@@ -176,6 +186,12 @@ impl Store {
     /// Fails once the database file is gone or another.
     pub(crate) fn check_file(&self) -> Result<()> {
         self.0.file.check()
+    }
+
+    /// Where to read, unless what would be read is a file that is gone.
+    pub(crate) fn readable(&self) -> Result<&dialect::Pool> {
+        self.check_file()?;
+        Ok(&self.0.pool)
     }
 
     /// Whether rows are sealed by a key other than the current one; all of their

@@ -14,7 +14,7 @@ mod tokens;
 use std::sync::Arc;
 
 use domain::{
-    audit::{Actor, EntryContext, EntryDraft},
+    audit::{Action, Actor, EntryContext, EntryDraft, Outcome},
     ids::EntryId,
     time::Timestamp,
 };
@@ -46,6 +46,8 @@ pub struct AuditedTx {
     context: EntryContext,
     now: Timestamp,
     changed: Vec<ChangedId>,
+    /// The entries to count once they are committed.
+    counted: Vec<(Action, Outcome)>,
     /// A statement failed: what went before must not be committed alone.
     failed: bool,
 }
@@ -110,7 +112,8 @@ impl AuditedTx {
     ) -> Self {
         let now = inner.clock.now();
         let changed = Vec::new();
-        Self { inner, tx, _gate: gate, actor, context, now, changed, failed: false }
+        let counted = Vec::new();
+        Self { inner, tx, _gate: gate, actor, context, now, changed, counted, failed: false }
     }
 
     /// The one time of its rows and entries.
@@ -131,6 +134,7 @@ impl AuditedTx {
         }
         let change_seq = self.tell_changes().await?;
         self.tx.commit().await?;
+        self.inner.written.add(&self.counted);
         Ok(Committed { entry_ids, change_seq })
     }
 
@@ -149,6 +153,7 @@ impl AuditedTx {
             },
         )?;
         entries::insert(&mut self.tx, &entry).await?;
+        self.counted.push((entry.leaf.action, entry.leaf.result));
         Ok(entry.leaf.id)
     }
 

@@ -300,6 +300,13 @@ const proxiedCases = {
     const patient = openai(token, { maxRetries: 3 });
     assert.ok((await patient.chat.completions.create(chat)).choices.length);
   },
+  async anthropic_own_request_id() {
+    const id = newId();
+    const call = anthropic().messages.create(message, { headers: { "x-request-id": id } });
+    const { response, request_id } = await call.withResponse();
+    assert.equal(request_id, id);
+    assert.match(response.headers.get("x-upstream-request-id"), /^req_sample_/);
+  },
   async anthropic_invalid_token() {
     const client = anthropic(`sk-${"A".repeat(43)}`);
     const error = await raises(Anthropic.AuthenticationError, client.messages.create(message));

@@ -498,6 +498,16 @@ def anthropic_raw_request_id(world):
     assert raw.parse().content and raw.request_id
 
 
+@case(proxied=True)
+def anthropic_own_request_id(world):
+    """The SDK reads `request-id`: our id stands there too."""
+    request_id = new_id()
+    headers = {"x-request-id": request_id}
+    raw = world.anthropic().messages.with_raw_response.create(**MESSAGE, extra_headers=headers)
+    assert raw.request_id == request_id == raw.headers["x-request-id"]
+    assert raw.headers["x-upstream-request-id"].startswith("req_sample_")
+
+
 def anthropic_proxy_error(error, status, kind, code):
     assert error.status_code == status, error
     assert error.body["type"] == "error" and error.body["error"]["type"] == kind, error.body

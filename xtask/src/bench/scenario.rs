@@ -6,6 +6,8 @@ use super::load::Shot;
 
 /// The token that the line knows, and that is sent to peers.
 pub const LINE_TOKEN: &str = "sk-benchmark-token-of-the-line-0123456789abcdef";
+/// What every key that is sent to the provider begins with.
+pub const KEY_PREFIX: &str = "sk-";
 /// Chunks of a streamed answer: the words, then the finish, the usage, `[DONE]`.
 pub const CHUNKS: u64 = 53;
 /// Chunks that are not words.

@@ -72,6 +72,16 @@ pub fn inspect_whole(
     content_type: Option<&str>,
     content_encoding: Option<&str>,
 ) -> Result<Inspected, WhyUndecidable> {
+    let inspected = inspect_params(body, content_type, content_encoding)?;
+    if inspected.model.is_empty() { Err(WhyUndecidable::NoModel) } else { Ok(inspected) }
+}
+
+/// The same for rules that do not ask for a model: without one it is empty.
+pub fn inspect_params(
+    body: &[u8],
+    content_type: Option<&str>,
+    content_encoding: Option<&str>,
+) -> Result<Inspected, WhyUndecidable> {
     if content_encoding.is_some_and(|coding| !is_identity(coding)) {
         return Err(WhyUndecidable::Encoded);
     }
@@ -85,8 +95,7 @@ pub fn inspect_whole(
         Param::Text(value) if &**name == "model" => Some(value.clone()),
         _ => None,
     });
-    let model = model.filter(|model| !model.is_empty()).ok_or(WhyUndecidable::NoModel)?;
-    Ok(Inspected { model, params })
+    Ok(Inspected { model: model.unwrap_or_default(), params })
 }
 
 fn is_identity(coding: &str) -> bool {

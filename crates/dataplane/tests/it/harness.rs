@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -36,20 +36,28 @@ use domain::{
     time::{Clock, Timestamp},
     token::{Token, TokenHash, TokenHashKey},
 };
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
 };
 use tokio_util::sync::CancellationToken;
 
 /// The provider's key of every test project; it must never come down.
 pub const PROVIDER_KEY: &str = "provider-canary-8c1f0e";
 
+/// Records that a test may leave unread.
+const RECORDS_MAX: usize = 4096;
+
 pub struct SystemClock;
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "what these tests hand on as the clock")]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         Timestamp::from_micros(since.as_micros() as i64)
@@ -84,7 +92,7 @@ pub struct MemoryDirectory {
 
 impl Directory for MemoryDirectory {
     fn find(&self, hash: &TokenHash) -> Found {
-        match self.grants.lock().unwrap().get(hash) {
+        match self.grants.lock().get(hash) {
             Some(grant) => Found::Grant(Arc::clone(grant)),
             None => Found::Unknown,
         }
@@ -97,7 +105,7 @@ impl Directory for MemoryDirectory {
 
 /// Counts reservations as the journal does, and hands records to the test.
 pub struct MemoryOutbox {
-    records: mpsc::UnboundedSender<Record>,
+    records: mpsc::Sender<Record>,
     pub openings: AtomicUsize,
     pub accepted: AtomicUsize,
     pub finished: AtomicUsize,
@@ -109,7 +117,7 @@ pub struct MemoryOutbox {
 
 impl Outbox for MemoryOutbox {
     fn reserve(&self) -> Result<(), NoRoom> {
-        if let Some(no_room) = *self.no_room.lock().unwrap() {
+        if let Some(no_room) = *self.no_room.lock() {
             return Err(no_room);
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
@@ -120,9 +128,10 @@ impl Outbox for MemoryOutbox {
     }
     fn finish(&self, record: Box<Record>, stored: Option<oneshot::Sender<()>>) {
         self.finished.fetch_add(1, Ordering::Relaxed);
-        self.held.lock().unwrap().extend(stored);
+        self.held.lock().extend(stored);
         // The test may have ended already.
-        drop(self.records.send(*record));
+        let full = matches!(self.records.try_send(*record), Err(TrySendError::Full(_)));
+        assert!(!full, "more than {RECORDS_MAX} records that no test has looked at");
     }
     fn coalesced(&self) {
         self.coalesced.fetch_add(1, Ordering::Relaxed);
@@ -162,7 +171,7 @@ pub struct Harness {
     pub outbox: Arc<MemoryOutbox>,
     pub live: Arc<Live>,
     pub stop: CancellationToken,
-    records: mpsc::UnboundedReceiver<Record>,
+    records: mpsc::Receiver<Record>,
     running: tokio::task::JoinHandle<()>,
 }
 
@@ -176,8 +185,8 @@ impl Harness {
         let directory = Arc::new(MemoryDirectory::default());
         let live = Arc::clone(&setup.grant.live);
         let grant = Arc::new(setup.grant);
-        directory.grants.lock().unwrap().insert(token.hash(&hash_key), grant);
-        let (sender, records) = mpsc::unbounded_channel();
+        directory.grants.lock().insert(token.hash(&hash_key), grant);
+        let (sender, records) = mpsc::channel(RECORDS_MAX);
         let outbox = Arc::new(MemoryOutbox {
             records: sender,
             openings: 0.into(),
@@ -415,9 +424,8 @@ pub fn provider(upstream: SocketAddr) -> Provider {
 }
 
 pub fn grant() -> Grant {
-    let mut header = HeaderValue::from_str(&format!("Bearer {PROVIDER_KEY}")).unwrap();
-    header.set_sensitive(true);
-    let key = ProviderKey { header, secret: Secret::new(PROVIDER_KEY) };
+    let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+    let key = ProviderKey::new(Secret::new(PROVIDER_KEY), &provider(nowhere)).unwrap();
     let rng = Counting(AtomicUsize::new(77));
     Grant {
         token_id: TokenId::new(Timestamp::EPOCH, &rng),

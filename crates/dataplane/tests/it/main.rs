@@ -4,5 +4,6 @@
 
 mod faults;
 mod harness;
+mod odd;
 mod relaying;
 mod rules;

@@ -60,10 +60,10 @@ async fn a_plain_answer_passes_and_leaves_a_whole_record() {
 
 #[tokio::test]
 async fn the_provider_sees_the_same_request_without_ours() {
-    let (sender, mut seen) = mpsc::unbounded_channel();
+    let (sender, mut seen) = mpsc::channel(16);
     let upstream = scripted(async move |mut stream: TcpStream| {
         while let Some(request) = read_request(&mut stream).await {
-            sender.send(request).unwrap();
+            sender.send(request).await.unwrap();
             stream.write_all(CHAT).await.unwrap();
         }
     })
@@ -101,7 +101,7 @@ const STREAM_HEAD: &str =
 
 #[tokio::test]
 async fn chunks_pass_at_once() {
-    let (go, wait) = mpsc::unbounded_channel::<()>();
+    let (go, wait) = mpsc::channel::<()>(16);
     let wait = std::sync::Arc::new(tokio::sync::Mutex::new(wait));
     let upstream = scripted(async move |mut stream: TcpStream| {
         read_request(&mut stream).await;
@@ -119,7 +119,7 @@ async fn chunks_pass_at_once() {
     client.write_all(request.as_bytes()).await.unwrap();
     let first = read_until(&mut client, "one").await;
     assert!(!first.contains("two"));
-    go.send(()).unwrap();
+    go.send(()).await.unwrap();
     assert!(read_until(&mut client, "0\r\n\r\n").await.contains("two"));
     let record = harness.record().await;
     assert_eq!(record["events"], 3, "{record}");
@@ -147,12 +147,12 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
 
 #[tokio::test]
 async fn a_client_that_leaves_cancels_the_call() {
-    let (sender, mut gone) = mpsc::unbounded_channel();
+    let (sender, mut gone) = mpsc::channel(16);
     let upstream = scripted(async move |mut stream: TcpStream| {
         read_request(&mut stream).await;
         stream.write_all(format!("{STREAM_HEAD}{}", event("one")).as_bytes()).await.unwrap();
         let closed = stream.read(&mut [0u8; 1]).await;
-        sender.send(matches!(closed, Ok(0) | Err(_))).unwrap();
+        sender.send(matches!(closed, Ok(0) | Err(_))).await.unwrap();
     })
     .await;
     let mut harness = Harness::start(upstream, |_| {}).await;
@@ -262,7 +262,7 @@ async fn the_last_frame_waits_for_the_sync() {
         String::from_utf8_lossy(&early[..n]).contains("total_tokens")
     });
     assert!(!matches!(waiting.await, Ok(true)), "the body came before the sync");
-    for held in harness.outbox.held.lock().unwrap().drain(..) {
+    for held in harness.outbox.held.lock().drain(..) {
         held.send(()).unwrap();
     }
     read_until(&mut client, "total_tokens\":11}}").await;

@@ -109,6 +109,21 @@ async fn rules_that_see_the_body_fail_closed() {
     };
     let request = post("/v1/chat/completions", r#"{"model":"m","service_tier":"priority"}"#, "");
     check(whitelist, &request, 400, "param_not_allowed", "denied").await;
+    // A body without a type may be taken for JSON.
+    let untyped = request.replace("content-type: application/json\r\n", "");
+    check(whitelist, &untyped, 400, "param_not_allowed", "denied").await;
+}
+
+#[tokio::test]
+async fn a_param_rule_does_not_ask_for_a_model() {
+    let whitelist = |setup: &mut Setup| {
+        setup.provider.param_whitelist = vec![("service_tier".into(), vec![Glob::new("default")])];
+    };
+    let mut harness = Harness::start(answering(CHAT).await, whitelist).await;
+    let answer = harness.post("/v1/moderations", r#"{"input":"x","service_tier":"default"}"#).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(harness.record().await["outcome"], "ok");
+    harness.finish().await;
 }
 
 #[tokio::test]
@@ -175,13 +190,13 @@ async fn no_room_is_told_and_counted() {
     let upstream = answering(CHAT).await;
     let mut harness = Harness::start(upstream, unchanged).await;
     for (no_room, code) in [(NoRoom::Full, "overloaded"), (NoRoom::Failed, "audit_unavailable")] {
-        *harness.outbox.no_room.lock().unwrap() = Some(no_room);
+        *harness.outbox.no_room.lock() = Some(no_room);
         for _ in 0..3 {
             let answer = harness.post("/v1/chat/completions", "{}").await;
             assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains(code), "{answer}");
             assert!(answer.contains("retry-after: 1"), "{answer}");
         }
-        *harness.outbox.no_room.lock().unwrap() = None;
+        *harness.outbox.no_room.lock() = None;
         harness.plane.flush_coalesced(true);
         let record = harness.record().await;
         assert_eq!(record["error_code"], code);

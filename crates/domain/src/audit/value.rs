@@ -106,7 +106,7 @@ fn cut(text: &str, bytes_max: usize) -> &str {
 
 /// Controls, line and paragraph separators, bidirectional controls, and what
 /// has no width: a reader must see that they are there.
-fn is_deceptive(character: char) -> bool {
+pub fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(
             character,

@@ -4,10 +4,11 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use logstore::fs::{Fs, Identity, JournalFile};
+use parking_lot::Mutex;
 
 /// A small generator of pseudo-random numbers, the same for a seed.
 #[derive(Clone)]
@@ -62,19 +63,19 @@ impl FakeFs {
 
     /// Schedules a fault so many changing operations from now.
     pub(crate) fn fault_after(&self, operations: u64, fault: Fault) {
-        let mut inner = self.0.lock().unwrap();
+        let mut inner = self.0.lock();
         inner.fault = Some((inner.operations + operations, fault));
     }
 
     /// The disk as the next process finds it. Without power, what was not
     /// synced is there up to any byte.
     pub(crate) fn reboot(&self, power_lost: bool) -> Self {
-        let mut inner = self.0.lock().unwrap();
+        let mut inner = self.0.lock();
         let mut dice = inner.dice.clone();
         inner.dice.below(2);
         let next = Self::new(dice.below(u64::MAX));
         for (path, data) in &inner.files {
-            let data = data.lock().unwrap();
+            let data = data.lock();
             let unsynced = (data.bytes.len() - data.synced.min(data.bytes.len())) as u64;
             let kept = match power_lost {
                 true => data.bytes.len() - usize::try_from(dice.below(unsynced + 1)).unwrap(),
@@ -86,7 +87,7 @@ impl FakeFs {
     }
 
     pub(crate) fn put(&self, path: &Path, bytes: &[u8]) {
-        let mut inner = self.0.lock().unwrap();
+        let mut inner = self.0.lock();
         inner.inodes += 1;
         let data = Data { bytes: bytes.to_vec(), synced: bytes.len(), inode: inner.inodes };
         inner.files.insert(path.to_owned(), Arc::new(Mutex::new(data)));
@@ -94,7 +95,7 @@ impl FakeFs {
 
     /// Counts a changing operation; an error if it is the one that fails.
     fn change(&self) -> io::Result<()> {
-        let mut inner = self.0.lock().unwrap();
+        let mut inner = self.0.lock();
         inner.operations += 1;
         let now = inner.operations;
         match inner.fault {
@@ -105,7 +106,7 @@ impl FakeFs {
     }
 
     fn find(&self, path: &Path) -> io::Result<Arc<Mutex<Data>>> {
-        let inner = self.0.lock().unwrap();
+        let inner = self.0.lock();
         inner.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -122,12 +123,12 @@ impl JournalFile for FakeFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         let result = self.fs.change();
         // Whether a dead process's write arrived is a matter of the dice, once.
-        let torn = self.fs.0.lock().unwrap().dice.below(bytes.len() as u64 + 1);
-        let mut data = self.data.lock().unwrap();
+        let torn = self.fs.0.lock().dice.below(bytes.len() as u64 + 1);
+        let mut data = self.data.lock();
         match &result {
             Ok(()) => data.bytes.extend_from_slice(bytes),
             Err(error) if error.kind() == io::ErrorKind::Other => {
-                let mut inner = self.fs.0.lock().unwrap();
+                let mut inner = self.fs.0.lock();
                 if inner.fault.is_some_and(|(at, _)| at == inner.operations) {
                     data.bytes.extend_from_slice(&bytes[..usize::try_from(torn).unwrap()]);
                 }
@@ -139,7 +140,7 @@ impl JournalFile for FakeFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let data = self.data.lock().unwrap();
+        let data = self.data.lock();
         let rest = data.bytes.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
         let read = rest.len().min(buffer.len());
         buffer[..read].copy_from_slice(&rest[..read]);
@@ -148,7 +149,7 @@ impl JournalFile for FakeFile {
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
         self.fs.change()?;
-        let mut data = self.data.lock().unwrap();
+        let mut data = self.data.lock();
         data.bytes.truncate(usize::try_from(bytes).unwrap());
         data.synced = data.synced.min(data.bytes.len());
         Ok(())
@@ -156,13 +157,13 @@ impl JournalFile for FakeFile {
 
     fn sync(&self) -> io::Result<()> {
         self.fs.change()?;
-        let mut data = self.data.lock().unwrap();
+        let mut data = self.data.lock();
         data.synced = data.bytes.len();
         Ok(())
     }
 
     fn identity(&self) -> io::Result<Identity> {
-        Ok(identity(&self.data.lock().unwrap()))
+        Ok(identity(&self.data.lock()))
     }
 }
 
@@ -189,14 +190,14 @@ impl Fs for FakeFs {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let inner = self.0.lock().unwrap();
+        let inner = self.0.lock();
         let here = inner.files.keys().filter(|path| path.parent() == Some(dir));
         Ok(here.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.change()?;
-        let mut inner = self.0.lock().unwrap();
+        let mut inner = self.0.lock();
         let data = inner.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         inner.files.insert(to.to_owned(), data);
         Ok(())
@@ -204,7 +205,7 @@ impl Fs for FakeFs {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.change()?;
-        let mut inner = self.0.lock().unwrap();
+        let mut inner = self.0.lock();
         inner.files.remove(path).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -213,7 +214,7 @@ impl Fs for FakeFs {
     }
 
     fn identity(&self, path: &Path) -> io::Result<Identity> {
-        self.find(path).map(|data| identity(&data.lock().unwrap()))
+        self.find(path).map(|data| identity(&data.lock()))
     }
 
     fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()> {

@@ -2,15 +2,10 @@
 //! what was acknowledged is there exactly once, nothing is there twice, and the
 //! books balance.
 
-use std::{
-    collections::HashMap,
-    io::ErrorKind,
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashMap, io::ErrorKind, path::Path, sync::Arc, time::Duration};
 
 use logstore::{Journal, JournalConfig, Sync, check::check, fs::Fs};
+use parking_lot::Mutex;
 
 use crate::{
     fake::{Dice, FakeFs, Fault},
@@ -60,11 +55,11 @@ fn live(fs: &FakeFs, sync: Sync, next: &mut u128, dice: &mut Dice, ledger: &Arc<
             std::thread::yield_now();
         }
         if ends {
-            ledger.told.lock().unwrap().insert(number, Told::Nothing);
+            ledger.told.lock().insert(number, Told::Nothing);
             let ledger = Arc::clone(ledger);
             let tell = move |stored| {
                 let told = if stored { Told::Stored } else { Told::Lost };
-                ledger.told.lock().unwrap().insert(number, told);
+                ledger.told.lock().insert(number, told);
             };
             intake.finish(record(number), Some(Box::new(tell)));
         }
@@ -84,7 +79,7 @@ fn verify(fs: &FakeFs, ledger: &Ledger, seed: u64) {
     for (id, outcomes) in &times {
         assert_eq!(outcomes.len(), 1, "seed {seed}: record {id} is there as {outcomes:?}");
     }
-    for (id, told) in ledger.told.lock().unwrap().iter() {
+    for (id, told) in ledger.told.lock().iter() {
         if *told == Told::Stored {
             let found = times.get(id).map(|outcomes| outcomes[0].as_str());
             assert_eq!(found, Some("ok"), "seed {seed}: acknowledged record {id}");

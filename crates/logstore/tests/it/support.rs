@@ -19,6 +19,7 @@ use uuid::Uuid;
 pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "what these tests hand on as the clock")]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap())
@@ -88,6 +89,7 @@ pub(crate) fn record(number: u128) -> Box<Record> {
 }
 
 /// Waits for a condition; a test that never sees it fails.
+#[expect(clippy::disallowed_methods, reason = "between two looks at the condition")]
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {

@@ -1,7 +1,7 @@
 //! The journal doing its job.
 
 use std::{
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use logstore::{
     fs::{Fs, StdFs},
     search::{Condition, Matcher, Query, Streams, Take, search},
 };
+use parking_lot::Mutex;
 
 use crate::support::{
     committed, config, instance, open, open_observed, opening, record, records, until,
@@ -24,7 +25,7 @@ fn std_fs() -> Arc<dyn Fs> {
 
 fn store(journal: &Journal, number: u128) {
     let intake = journal.intake();
-    let (told, stored) = mpsc::channel();
+    let (told, stored) = mpsc::sync_channel(1);
     intake.reserve().unwrap();
     intake.open(opening(number));
     let tell = move |ok| told.send(ok).unwrap();
@@ -73,7 +74,7 @@ struct Told(Arc<Mutex<Vec<(usize, u64)>>>);
 
 impl CommitObserver for Told {
     fn committed(&mut self, records: &[Box<Record>], last_seq: u64) {
-        self.0.lock().unwrap().push((records.len(), last_seq));
+        self.0.lock().push((records.len(), last_seq));
     }
 }
 
@@ -101,7 +102,7 @@ fn rotation_keeps_order_numbers_and_openings() {
         })
         .unwrap();
     assert_eq!((lines, follower.missing()), (51, 0));
-    assert_eq!(told.lock().unwrap().iter().map(|(count, _)| count).sum::<usize>(), 51);
+    assert_eq!(told.lock().iter().map(|(count, _)| count).sum::<usize>(), 51);
     let report = check(&std_fs(), dir.path()).unwrap();
     assert!(report.files > 5 && report.is_consistent(), "{report:?}");
     assert_eq!((report.records, report.open), (51, 0));

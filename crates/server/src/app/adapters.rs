@@ -8,11 +8,16 @@ use std::{
 };
 
 use dataplane::plane::Plane;
-use domain::{ids::InstanceId, record::Record};
+use domain::{
+    audit::{self, Action},
+    ids::InstanceId,
+    record::Record,
+};
 use logstore::{
     CommitObserver, Intake, Journal, NoRoom, Stream, cursor::CursorStore, follow::Follower,
     fs::StdFs,
 };
+use store::Store;
 
 use crate::{
     delivery::Lines,
@@ -163,6 +168,18 @@ pub fn measure_journal(metrics: &Metrics, intake: &Intake) -> Result<(), Metrics
             f64::from(u8::from(now.failed.is_some())),
             now.traces_dropped as f64,
         ]
+    }))
+}
+
+/// What the store counts of audit entries.
+pub fn measure_entries(metrics: &Metrics, store: &Store) -> Result<(), MetricsError> {
+    let store = store.clone();
+    metrics.read(Reading::entries(move || {
+        let (written, pending) = store.entry_counts();
+        let names = |(action, result, count): (Action, audit::Outcome, u64)| {
+            (action.as_str(), result.as_str(), count)
+        };
+        (written.into_iter().map(names).collect(), pending)
     }))
 }
 

@@ -49,7 +49,7 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client may fall silent in the middle of its body for this long.
 const REQUEST_BODY_IDLE: Duration = Duration::from_secs(60);
 /// For showing the last lines once the journal is closed.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 /// Room that the journal reserves for a request until its record is written.
@@ -63,6 +63,9 @@ pub struct Manner {
     /// Records go nowhere: what the benchmark compares with.
     #[cfg(feature = "bench")]
     pub forgets_records: bool,
+    /// One runtime for all cores instead of one a core.
+    #[cfg(feature = "bench")]
+    pub shares_runtime: bool,
 }
 
 /// A proxy that serves.
@@ -127,6 +130,7 @@ impl Server {
         let plane = plane(&ground, &directory, outbox, &store)?;
         adapters::measure_journal(&metrics, &intake)?;
         adapters::measure_plane(&metrics, &plane)?;
+        adapters::measure_entries(&metrics, &store)?;
         let readiness = readiness(&intake, &directory);
         let manage = manage(&ground, &store, &directory);
         let http = Settings {
@@ -139,7 +143,7 @@ impl Server {
             Management::new(manage, http, Arc::clone(&readiness), metrics, changes.clone());
         record_start(&store, &recovery).await?;
         let flushing = tokio::spawn(counter.run(stop_flushing.clone()));
-        let lanes = serve(&ground, &plane, &management, listener, &stop_accepting, &tasks)?;
+        let lanes = serve(&ground, manner, &plane, &management, listener, &stop_accepting, &tasks)?;
         let server = Self {
             address,
             management,
@@ -273,13 +277,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 /// Database, then journal; whatever the journal holds beyond the database is
 /// counted before anything is served.
 async fn open_state(ground: &Ground) -> Result<State, StartError> {
-    let store = Store::open(
-        ground.store_options(),
-        ground.encryption_keys()?,
-        Arc::clone(&ground.clock),
-        Arc::clone(&ground.rng),
-    )
-    .await?;
+    let store = ground.open_store().await?;
     let config = ground.journal_config();
     let last_committed = Journal::last_committed(&config.dir, &ground.instance, &StdFs)?;
     let counter =
@@ -371,7 +369,11 @@ fn readiness(intake: &logstore::Intake, directory: &Arc<TokenDirectory>) -> Arc<
     readiness
 }
 
-fn manage(ground: &Ground, store: &Store, directory: &Arc<TokenDirectory>) -> Arc<Manage> {
+pub(super) fn manage(
+    ground: &Ground,
+    store: &Store,
+    directory: &Arc<TokenDirectory>,
+) -> Arc<Manage> {
     let providers = &ground.config.providers;
     Arc::new(Manage {
         store: store.clone(),
@@ -386,8 +388,10 @@ fn manage(ground: &Ground, store: &Store, directory: &Arc<TokenDirectory>) -> Ar
 }
 
 /// Starts the lanes and the loop that deals connections out to them.
+#[cfg_attr(not(feature = "bench"), expect(unused_variables, reason = "a benchmark's choice"))]
 fn serve(
     ground: &Ground,
+    manner: Manner,
     plane: &Arc<Plane>,
     management: &Arc<Management>,
     listener: TcpListener,
@@ -415,8 +419,13 @@ fn serve(
         tls: Arc::clone(&shared),
         stop: stop.clone(),
     };
-    let (lanes, senders) = Lanes::start(lane)
-        .map_err(|source| StartError::System { what: "start the lanes".into(), source })?;
+    #[cfg(feature = "bench")]
+    let started =
+        if manner.shares_runtime { Lanes::start_shared(lane) } else { Lanes::start(lane) };
+    #[cfg(not(feature = "bench"))]
+    let started = Lanes::start(lane);
+    let (lanes, senders) =
+        started.map_err(|source| StartError::System { what: "start the lanes".into(), source })?;
     tasks.spawn(accept(listener, Arc::clone(plane), senders, stop.clone()));
     Ok(lanes)
 }

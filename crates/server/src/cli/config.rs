@@ -39,7 +39,7 @@ fn check(config: &Config, out: &mut dyn Write) -> io::Result<()> {
 
 fn show(config: &Config, out: &mut dyn Write) -> io::Result<()> {
     for line in &config.shown {
-        writeln!(out, "{:<26} {:<28} {}", line.key, line.value, line.origin)?;
+        writeln!(out, "{:<26} {:<46} {}", line.key, line.value, line.origin)?;
     }
     Ok(())
 }
@@ -65,6 +65,8 @@ mod tests {
         assert_eq!(words("MANAGEMENT_TOKEN"), ["MANAGEMENT_TOKEN", "***", "environment"]);
         assert_eq!(words("LISTEN_ADDR"), ["LISTEN_ADDR", "0.0.0.0:9000", "environment"]);
         assert_eq!(words("SHUTDOWN_TIMEOUT"), ["SHUTDOWN_TIMEOUT", "30s", "default"]);
+        let database = ["DATABASE_PATH", "$DATA_DIR/llm-proxy.db", "default"];
+        assert_eq!(words("DATABASE_PATH"), database);
         let mut out = Vec::new();
         run(&ConfigCommand::Check, &Environment::new(), None, &mut out).expect("valid");
         assert_eq!(out, b"valid; providers: openai, anthropic\n");

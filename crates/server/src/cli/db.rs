@@ -8,7 +8,7 @@ use store::{MigrationStatus, Options, Store};
 
 use crate::{
     config::Config,
-    system::{self, SystemClock, SystemRng},
+    system::{self, KeySource, SystemClock, SystemRng},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Subcommand)]
@@ -31,6 +31,14 @@ pub async fn run(command: &DbCommand, config: &Config, out: &mut dyn Write) -> a
         DbCommand::Migrate => {
             let data_dir = system::DataDir::open(&settings.data_dir)?;
             let _lock = logstore::DataDirLock::acquire(data_dir.path())?;
+            if !options.path.exists() {
+                // A server never makes a key for a database that is there.
+                let configured = settings.encryption_key.as_ref().map(|key| &key.0);
+                let key = data_dir.encryption_key(configured, &options.path, &SystemRng)?;
+                if let KeySource::Created(path) = key.1 {
+                    writeln!(out, "the encryption key was created: {}", path.display())?;
+                }
+            }
             Store::migrate(&options, &SystemClock).await?
         }
     };
@@ -44,4 +52,29 @@ fn line(migration: &MigrationStatus) -> String {
     let MigrationStatus { version, name, applied_at } = migration;
     let applied = applied_at.map_or_else(|| "pending".to_owned(), |at| at.to_string());
     format!("{version:>4}  {applied:<27}  {name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    #[tokio::test]
+    async fn a_server_can_start_on_what_migrate_made() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("data");
+        let data_dir = path.display().to_string();
+        let environment = Environment::from([("DATA_DIR".to_owned(), data_dir)]);
+        let config = Config::load(&environment, None).expect("valid");
+        let mut out = Vec::new();
+        run(&DbCommand::Migrate, &config, &mut out).await.expect("migrated");
+        let database = config.settings.database_path();
+        let opened = system::DataDir::open(&path).expect("a data directory");
+        let kept = opened.encryption_key(None, &database, &SystemRng);
+        assert!(kept.is_ok_and(|(_, source)| matches!(source, KeySource::Kept(_))));
+        // A key that went missing afterwards is not made anew.
+        std::fs::remove_file(path.join("keys/encryption-key")).expect("removed");
+        run(&DbCommand::Migrate, &config, &mut out).await.expect("nothing to do");
+        assert!(opened.encryption_key(None, &database, &SystemRng).is_err());
+    }
 }

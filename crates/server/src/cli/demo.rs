@@ -1,12 +1,14 @@
 //! `llm-proxy demo`: the proxy at work, with nothing to configure.
 
+mod showcase;
+
 use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
 use domain::secret::Secret;
 
+use self::showcase::Showcase;
 use crate::{
-    app::showcase::Showcase,
     config::Environment,
     demo::{self, DemoArgs, DemoCommand, Surroundings},
     system::SystemRng,

@@ -24,7 +24,7 @@ use logstore::{
 /// As grep: found, nothing found, error or incomplete.
 const FOUND: u8 = 0;
 const NOTHING: u8 = 1;
-const TROUBLE: u8 = 2;
+pub const TROUBLE: u8 = 2;
 /// Newest matches shown where nobody says how many.
 const LIMIT_DEFAULT: usize = 100;
 /// A follower looks around this often for a new instance and for its end.
@@ -35,9 +35,26 @@ const FOLLOW_WAIT: Duration = Duration::from_millis(50);
 pub struct LogsCommand {
     #[command(subcommand)]
     command: Command,
-    /// The data directory to read
-    #[arg(long, global = true, env = "DATA_DIR", default_value = "./data", value_name = "DIR")]
-    data_dir: PathBuf,
+    /// The data directory to read, instead of the configured one (DATA_DIR)
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl LogsCommand {
+    /// Gives the configured directory to a command that names none.
+    pub fn or_data_dir<E>(
+        mut self,
+        configured: impl FnOnce() -> Result<PathBuf, E>,
+    ) -> Result<Self, E> {
+        if self.data_dir.is_none() {
+            self.data_dir = Some(configured()?);
+        }
+        Ok(self)
+    }
+
+    fn data_dir(&self) -> &Path {
+        self.data_dir.as_deref().unwrap_or(Path::new("./data"))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -88,12 +105,16 @@ struct FilterArgs {
     /// Before this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
+    /// Which stream
     #[arg(long, value_enum, default_value = "all")]
     stream: StreamArg,
+    /// Lines of this request
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
+    /// Lines of all requests with this correlation id
     #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
+    /// Lines of this W3C trace
     #[arg(long, value_name = "ID")]
     trace_id: Option<String>,
     /// Project name or id; like the five below it takes * as a wildcard
@@ -108,13 +129,16 @@ struct FilterArgs {
     /// Model asked for or answered with
     #[arg(long)]
     model: Option<String>,
+    /// Provider's name
     #[arg(long)]
     provider: Option<String>,
+    /// Path of the request
     #[arg(long)]
     path: Option<String>,
     /// 500, 5xx, >=400, or a list of them
     #[arg(long, value_parser = status_arg)]
     status: Option<StatusArg>,
+    /// ok, denied, client_error, upstream_error, timeout, client_closed, ...
     #[arg(long, value_parser = outcome_arg)]
     outcome: Option<String>,
     /// Records whose outcome is not ok; other lines of level error
@@ -133,6 +157,7 @@ struct ShowArgs {
     /// Fields to show, in order
     #[arg(long, value_delimiter = ',', value_parser = field_arg)]
     fields: Vec<String>,
+    /// How lines are printed
     #[arg(short = 'o', long, value_enum, default_value = "table")]
     output: OutputArg,
     /// Go on with lines as they are written
@@ -232,14 +257,14 @@ enum Trouble {
 }
 
 fn execute(command: &LogsCommand, around: &mut Surroundings<'_>) -> Result<u8, Trouble> {
-    let dir = logstore::journal_dir(&command.data_dir);
+    let dir = logstore::journal_dir(command.data_dir());
     let following = match &command.command {
         Command::Tail(args) => args.show.follow,
         Command::Search(args) => args.show.follow,
         Command::Check => false,
     };
     if !dir.is_dir() && !following {
-        return Err(Trouble::NoJournal(command.data_dir.clone()));
+        return Err(Trouble::NoJournal(command.data_dir().to_owned()));
     }
     match &command.command {
         Command::Check => run_check(&dir, around),
@@ -418,10 +443,15 @@ fn follow(
         match followers.first() {
             _ if moved => {}
             Some(first) => first.wait(FOLLOW_WAIT),
-            None => std::thread::sleep(FOLLOW_WAIT),
+            None => pause(),
         }
     }
     Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing tells when an instance begins its files")]
+fn pause() {
+    std::thread::sleep(FOLLOW_WAIT);
 }
 
 fn run_check(dir: &Path, around: &mut Surroundings<'_>) -> Result<u8, Trouble> {
@@ -430,7 +460,7 @@ fn run_check(dir: &Path, around: &mut Surroundings<'_>) -> Result<u8, Trouble> {
     let CheckReport { files, bytes, batches, lines, records, interrupted, starts, open, .. } =
         &report;
     writeln!(around.out, "files        {files} ({bytes} bytes)")?;
-    writeln!(around.out, "batches      {batches} (every checksum fits)")?;
+    writeln!(around.out, "batches      {batches} (with a checksum that fits)")?;
     writeln!(around.out, "lines        {lines}")?;
     writeln!(around.out, "records      {records} ({interrupted} interrupted)")?;
     writeln!(around.out, "starts       {starts}")?;

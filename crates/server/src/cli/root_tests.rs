@@ -17,5 +17,19 @@ fn the_tree_is_consistent_and_has_what_the_contract_names() {
     assert_eq!(below("token"), ["create", "list", "get", "update", "revoke"]);
     assert_eq!(below("key"), ["create", "list", "revoke"]);
     assert_eq!(below("db"), ["migrate", "status"]);
+    assert_eq!(below("logs"), ["tail", "search", "check"]);
     assert!(tree.find_subcommand("completions").is_some());
+}
+
+#[test]
+fn wrong_usage_of_a_search_is_2_and_of_others_64() {
+    let check = |typed: &str, expected: u8| {
+        let typed: Vec<std::ffi::OsString> = typed.split(' ').map(Into::into).collect();
+        assert_eq!(wrong_usage(&typed), expected, "{typed:?}");
+    };
+    check("llm-proxy logs search --status abc", 2);
+    check("llm-proxy --config c.yaml logs tail --bogus", 2);
+    check("llm-proxy token create logs", 64);
+    check("llm-proxy bogus", 64);
+    check("llm-proxy", 64);
 }

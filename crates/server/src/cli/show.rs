@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use domain::audit::is_deceptive;
 use serde_json::Value;
 
 /// `-o`.
@@ -68,7 +69,7 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => {
-            text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+            text.chars().map(|c| if is_deceptive(c) { '\u{fffd}' } else { c }).collect()
         }
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -106,11 +107,14 @@ pub fn scalar(value: &Yaml) -> Option<String> {
 }
 
 pub fn read_bounded(path: &Path) -> Result<String, String> {
-    let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if length > FILE_BYTES_MAX {
+    // Pipes and devices have no length that could be asked first.
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(format!("longer than {FILE_BYTES_MAX} bytes"));
     }
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
     String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())
 }
 
@@ -133,7 +137,12 @@ impl<'a> Source<'a> {
         match V::parse(text.trim()) {
             Ok(value) => {
                 let unset = text.trim().is_empty();
-                let shown = if setting.secret && !unset { "***".to_owned() } else { value.show() };
+                let shown = match (unset, setting.secret) {
+                    // Worked out at the start: said as in the documentation.
+                    (true, _) => setting.default_text.replace('`', ""),
+                    (false, true) => "***".to_owned(),
+                    (false, false) => value.show(),
+                };
                 self.shown.push(Shown { key: setting.variable, value: shown, origin });
                 Some(value)
             }

@@ -7,7 +7,6 @@ use dataplane::{
     provider::Providers,
 };
 use domain::{glob::Glob, secret::Secret};
-use http::HeaderValue;
 use store::DirectoryRow;
 
 pub(super) fn build(row: DirectoryRow, providers: &Providers, live: Arc<Live>) -> Grant {
@@ -40,13 +39,8 @@ fn provider_keys(
     keys.into_iter()
         .filter_map(|(name, secret)| {
             let provider = providers.by_name(&name)?;
-            let text = format!("{}{}", provider.auth_scheme, secret.expose());
-            let value = HeaderValue::from_str(&text);
-            // The scheme and the key leave memory with this buffer.
-            drop(Secret::new(text));
-            let mut header = value.ok()?;
-            header.set_sensitive(true);
-            Some((Arc::clone(&provider.name), ProviderKey { header, secret }))
+            let key = ProviderKey::new(secret, provider)?;
+            Some((Arc::clone(&provider.name), key))
         })
         .collect()
 }

@@ -52,19 +52,25 @@ impl Management {
             };
         };
         let now = self.manage.clock.now();
-        if let Err(retry_after_seconds) = self.failures.admit(client.client, now) {
+        let presented = bearer(headers);
+        let hash = presented.as_ref().and_then(|it| self.manage.credentials.hash(it));
+        let admitted = self.failures.admit(client.client, hash.as_ref(), now);
+        if let Err(retry_after_seconds) = admitted {
             tracing::debug!(network = %network(client.client), "a login waits: too many failed");
             return Err(Error::new(
                 Kind::Limited { retry_after_seconds },
                 "too many failed logins from your network; wait",
             ));
         }
-        let Some(presented) = bearer(headers) else {
-            tracing::warn!(
-                client_ip = %client.client,
-                reason = "missing",
-                "a management login failed"
-            );
+        let Some(presented) = presented else {
+            if let Some(left_out) = self.lines.pass(now) {
+                tracing::warn!(
+                    client_ip = %client.client,
+                    reason = "missing",
+                    left_out = (left_out > 0).then_some(left_out),
+                    "a management login failed"
+                );
+            }
             return Err(unauthenticated("a management key is required as a bearer token"));
         };
         let checked = self.manage.credentials.check(&self.manage.store, &presented, now);
@@ -75,14 +81,17 @@ impl Management {
             Ok(Holder::Root) => Ok(Who::Root),
             Ok(Holder::Key(key)) => Ok(Who::Key(key)),
             Err(refused) => {
-                self.failures.failed(client.client, now);
-                tracing::warn!(
-                    client_ip = %client.client,
-                    reason = refused.as_str(),
-                    credential_family = family(&presented),
-                    credential_bytes = presented.expose().len(),
-                    "a management login failed"
-                );
+                self.failures.failed(client.client, hash.as_ref(), now);
+                if let Some(left_out) = self.lines.pass(now) {
+                    tracing::warn!(
+                        client_ip = %client.client,
+                        reason = refused.as_str(),
+                        credential_family = family(&presented),
+                        credential_bytes = presented.expose().len(),
+                        left_out = (left_out > 0).then_some(left_out),
+                        "a management login failed"
+                    );
+                }
                 // One answer for all: whether a key once was good is not for guessers.
                 Err(unauthenticated("the management key is not valid"))
             }

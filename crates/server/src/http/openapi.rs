@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -18,7 +19,7 @@ use super::{
         projects::{ProjectCreate, ProjectUpdate},
         tokens::{TokenCreate, TokenUpdate},
     },
-    routes::{Access, ROUTES, Route},
+    routes::{self, Access, METRICS, ROUTES, Route},
 };
 use crate::manage::{
     error::Result,
@@ -80,14 +81,16 @@ impl Shape {
 
 pub async fn describe(management: Arc<Management>, call: Call) -> Result<Reply> {
     call.query.finish()?;
-    Reply::ok(&document(management.version()))
+    let metrics_path = management.settings.metrics_path.as_deref();
+    Reply::ok(&document(management.version(), metrics_path))
 }
 
-/// The whole document.
-pub fn document(version: &str) -> Value {
+/// The whole document, with metrics where they are served.
+pub fn document(version: &str, metrics_path: Option<&str>) -> Value {
     let mut paths = Map::new();
     for route in ROUTES {
-        let item = paths.entry(route.path).or_insert_with(|| json!({}));
+        let Some(path) = routes::mounted(route.path, metrics_path) else { continue };
+        let item = paths.entry(path).or_insert_with(|| json!({}));
         item[route.method.as_str().to_ascii_lowercase()] = operation(route);
     }
     json!({
@@ -166,8 +169,22 @@ fn parameters(route: &Route) -> Vec<Value> {
 fn responses(route: &Route) -> Value {
     let (status, shape) = route.answer;
     let mut success = json!({ "description": "done" });
-    if let Some(shape) = shape {
-        success["content"] = json!({ "application/json": { "schema": shape.schema() } });
+    let object = json!({ "schema": { "type": "object" } });
+    match (shape, route.access) {
+        (Some(shape), _) => {
+            success["content"] = json!({ "application/json": { "schema": shape.schema() } });
+        }
+        (None, Access::Metrics) => {
+            let text = json!({ "schema": { "type": "string" } });
+            success["content"] = match route.path {
+                METRICS => json!({ "text/plain": text, "application/json": object }),
+                _ => json!({ "text/plain": text }),
+            };
+        }
+        (None, _) if status != StatusCode::NO_CONTENT => {
+            success["content"] = json!({ "application/json": object });
+        }
+        (None, _) => {}
     }
     if route.action.is_some() {
         success["headers"] = json!({
@@ -177,13 +194,20 @@ fn responses(route: &Route) -> Value {
             },
         });
     }
-    json!({
+    let mut responses = json!({
         status.to_string(): success,
         "default": {
             "description": "refused or failed",
             "content": { "application/json": { "schema": one("ErrorBody").schema() } },
         },
-    })
+    });
+    if shape.is_some_and(|shape| shape.name == READINESS.name) {
+        responses["503"] = json!({
+            "description": "not ready; the checks say why",
+            "content": { "application/json": { "schema": READINESS.schema() } },
+        });
+    }
+    responses
 }
 
 fn schemas() -> Value {

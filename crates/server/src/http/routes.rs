@@ -83,7 +83,7 @@ pub struct Route {
     pub run: Handler,
 }
 
-const METRICS: &str = "/metrics";
+pub const METRICS: &str = "/metrics";
 const VIEW: Access = Access::Role(Permission::View);
 const OPERATE: Access = Access::Role(Permission::Operate);
 const ADMINISTER: Access = Access::Role(Permission::Administer);

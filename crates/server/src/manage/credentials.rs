@@ -68,6 +68,12 @@ impl Credentials {
         }
     }
 
+    /// What a credential is remembered by; none for what is too long to be one.
+    pub fn hash(&self, presented: &Secret) -> Option<TokenHash> {
+        let fits = presented.expose().len() <= CREDENTIAL_BYTES_MAX;
+        fits.then(|| self.hash_key.hash(presented))
+    }
+
     /// Comparisons are of keyed hashes, in constant time for the root key; a
     /// look-up by hash reveals nothing about the key by its time.
     pub async fn check(
@@ -76,10 +82,7 @@ impl Credentials {
         presented: &Secret,
         now: Timestamp,
     ) -> Result<std::result::Result<Holder, Refused>> {
-        if presented.expose().len() > CREDENTIAL_BYTES_MAX {
-            return Ok(Err(Refused::Unknown));
-        }
-        let hash = self.hash_key.hash(presented);
+        let Some(hash) = self.hash(presented) else { return Ok(Err(Refused::Unknown)) };
         if bool::from(hash.as_bytes().ct_eq(self.root.as_bytes())) {
             return Ok(Ok(Holder::Root));
         }

@@ -167,11 +167,11 @@ impl Fields {
         let Some(unknown) = self.fields.keys().next() else { return Ok(()) };
         let shown: String = unknown.chars().take(NAME_CHARS_SHOWN).collect();
         let shown = domain::redact::redacted(&shown, &[]);
-        Err(Error::invalid(format!(
-            "unknown field {}; known are {}",
-            shown.escape_debug(),
-            self.known.join(", ")
-        )))
+        let known = match self.known.as_slice() {
+            [] => "no field is known here".to_owned(),
+            known => format!("known are {}", known.join(", ")),
+        };
+        Err(Error::invalid(format!("unknown field {}; {known}", shown.escape_debug())))
     }
 }
 

@@ -10,9 +10,15 @@ use domain::{
     token::{MANAGEMENT_KEY_PREFIX, generate},
 };
 use serde::Serialize;
-use store::{Listing, ManagementKey, ManagementKeyPatch, NewManagementKey, Page};
+use store::{AuditedTx, Listing, ManagementKey, ManagementKeyPatch, NewManagementKey, Page};
 
-use super::{Done, Manage, access::Caller, check_version, error::Result, projects::time};
+use super::{
+    Done, Manage,
+    access::Caller,
+    check_version,
+    error::{Error, Kind, Result},
+    projects::time,
+};
 
 /// A management key as it is shown.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -51,6 +57,7 @@ pub struct Update {
 pub async fn create(manage: &Manage, caller: &Caller, new: Create) -> Result<Done<KeyView>> {
     let secret = generate(MANAGEMENT_KEY_PREFIX, &*manage.rng);
     let mut tx = manage.store.begin(caller.actor.clone(), caller.context.clone()).await?;
+    check_projects(&mut tx, new.project_ids.as_ref()).await?;
     let key = tx
         .create_management_key(NewManagementKey {
             name: new.name,
@@ -83,6 +90,12 @@ pub async fn update(
     update: Update,
 ) -> Result<Done<KeyView>> {
     let mut tx = manage.store.begin(caller.actor.clone(), caller.context.clone()).await?;
+    let before = tx.management_key(id).await?;
+    check_version(update.expected_version, before.rev)?;
+    if before.revoked_at.is_some() {
+        return Err(Error::new(Kind::Conflict, "a revoked key stays revoked; create another"));
+    }
+    check_projects(&mut tx, update.project_ids.as_ref().and_then(Option::as_ref)).await?;
     let patch = ManagementKeyPatch {
         name: update.name,
         role: update.role,
@@ -90,8 +103,6 @@ pub async fn update(
         expires_at: update.expires_at,
     };
     let updated = tx.update_management_key(id, None, patch).await?;
-    // The transaction is dropped, and with it the change, when this refuses.
-    check_version(update.expected_version, updated.before.rev)?;
     if updated.is_noop() {
         tx.rollback().await?;
         return Ok(done(&updated.after, None));
@@ -124,6 +135,17 @@ pub async fn revoke(
     let committed = tx.commit(caller.explain(draft)).await?;
     manage.credentials.forget();
     Ok(Some(committed.audit_id()))
+}
+
+/// A key that is limited to a project which does not exist is a slip.
+async fn check_projects(tx: &mut AuditedTx, ids: Option<&BTreeSet<ProjectId>>) -> Result<()> {
+    for id in ids.into_iter().flatten() {
+        tx.project(*id).await.map_err(|error| match error.kind() {
+            store::ErrorKind::NotFound => Error::invalid("project_ids names no project"),
+            _ => error.into(),
+        })?;
+    }
+    Ok(())
 }
 
 fn done(key: &ManagementKey, entry: Option<EntryId>) -> Done<KeyView> {

@@ -94,10 +94,16 @@ pub async fn put(manage: &Manage, caller: &Caller, change: Change) -> Result<(Le
     let set = Override { subject: change.subject, level: change.level, until };
     let set = manage.levels.set(set);
     set.map_err(|full| Error::new(Kind::Conflict, full.to_string()))?;
+    let (project_id, token_id) = match change.subject {
+        Subject::Everything => (None, None),
+        Subject::Project(id) => (Some(id.to_string()), None),
+        Subject::Token(id) => (None, Some(id.to_string())),
+    };
     tracing::info!(
-        level = change.level.as_str(),
+        to = change.level.as_str(),
         ttl_seconds = change.ttl_seconds,
-        subject = ?change.subject,
+        of_project = project_id,
+        of_token = token_id,
         "the trace level was changed"
     );
     Ok((get(manage), committed.audit_id()))

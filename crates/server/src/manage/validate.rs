@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
+    audit::is_deceptive,
     capture::Capture,
     labels::Labels,
     redact::looks_like_credential,
@@ -45,10 +46,10 @@ pub fn description(text: String) -> Result<String> {
     Ok(text)
 }
 
-/// Text that stands in lists, entries and terminals holds no control characters
-/// and no credential.
+/// Text that stands in lists, entries and terminals holds no control characters,
+/// none that turn the direction or cannot be seen, and no credential.
 fn visible(field: &'static str, text: &str) -> Result<()> {
-    if text.chars().any(char::is_control) {
+    if text.chars().any(is_deceptive) {
         return Err(Error::invalid(format!("{field} must not hold control characters")));
     }
     if looks_like_credential(text) {
@@ -107,8 +108,12 @@ pub fn models(models: Vec<String>) -> Result<Vec<String>> {
     Ok(models)
 }
 
+/// Nothing captures bodies yet, so a wish for it is refused rather than ignored.
 pub fn capture(text: &str) -> Result<Capture> {
-    Capture::parse(text).ok_or_else(|| Error::invalid("capture_bodies must be off, errors or all"))
+    match Capture::parse(text) {
+        Some(Capture::Off) => Ok(Capture::Off),
+        _ => Err(Error::invalid("capture_bodies must be off (errors, all: not in this build)")),
+    }
 }
 
 /// A moment still to come.

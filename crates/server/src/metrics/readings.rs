@@ -76,6 +76,33 @@ impl Reading {
         Self { descriptions, read: Box::new(read) }
     }
 
+    /// Audit entries: how many were written, by action and result, and how many
+    /// wait to be sequenced.
+    pub fn entries(
+        read: impl Fn() -> (Vec<(&'static str, &'static str, u64)>, u64) + Send + Sync + 'static,
+    ) -> Self {
+        const WRITTEN: (&str, &str) =
+            ("llm_proxy_audit_entries_total", "Audit entries committed by this process.");
+        const PENDING: (&str, &str) =
+            ("llm_proxy_audit_pending", "Audit entries that wait to be sequenced.");
+        let labels = ["action", "result"];
+        let mut descriptions: Vec<Desc> =
+            describe(WRITTEN.0, WRITTEN.1, &labels).into_iter().collect();
+        descriptions.extend(describe(PENDING.0, PENDING.1, &[]));
+        let read = move || {
+            let (written, pending) = read();
+            let mut families = family(Kind::Gauge, PENDING.0, PENDING.1, pending as f64);
+            if let Ok(counters) = IntCounterVec::new(Opts::new(WRITTEN.0, WRITTEN.1), &labels) {
+                for (action, result, count) in written {
+                    counters.with_label_values(&[action, result]).inc_by(count);
+                }
+                families.extend(counters.collect());
+            }
+            families
+        };
+        Self { descriptions, read: Box::new(read) }
+    }
+
     /// The books of the journal.
     pub fn books(read: impl Fn() -> Books + Send + Sync + 'static) -> Self {
         const NAMES: [(Kind, &str, &str); 5] = [

@@ -155,3 +155,14 @@ fn figures_of_others_are_read_at_the_scrape() {
         assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
     }
 }
+
+#[test]
+fn entries_are_counted_by_action_and_result() {
+    let metrics = Metrics::new("1.2.3", "i-test").expect("metrics");
+    let read = || (vec![("token.create", "success", 3), ("token.create", "denied", 1)], 4);
+    metrics.read(Reading::entries(read)).expect("registered");
+    let text = metrics.text().expect("text");
+    let line = r#"llm_proxy_audit_entries_total{action="token.create",result="success"} 3"#;
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("\nllm_proxy_audit_pending 4\n"), "{text}");
+}

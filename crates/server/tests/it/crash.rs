@@ -197,7 +197,7 @@ async fn a_quota_is_exact_over_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quota_is_exact_over_kills() {
+async fn a_quota_over_kills_misses_only_what_the_batch_at_hand_held() {
     quota(Ending::Kill, "quota over kills").await;
 }
 
@@ -235,6 +235,53 @@ async fn with_sync_each_an_answer_is_in_the_journal_before_its_last_byte() {
         let record = records.get(id).unwrap_or_else(|| panic!("no record of {id}"));
         assert_ne!(record["outcome"], "interrupted", "{record}");
     }
+    proxy.stop().await;
+    home.check();
+}
+
+/// A loss of power takes the end of the journal, and the database stays: what
+/// comes then is counted from the first request on, whatever happens next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uses_are_counted_behind_a_journal_that_lost_its_end() {
+    let mut dice = Dice::thrown("power loss");
+    let home = Home::new().await;
+    let mut proxy = home.start().await;
+    let token = proxy.token(&home, "p", None).await;
+    let load = Load::begin(4, "before", proxy.address, &token, plain, &mut dice);
+    eventually("requests", async || (load.sent() >= 60).then_some(())).await;
+    let before = load.end().await.len() as u64;
+    let store = home.other_store().await;
+    let id = token.id.parse().unwrap();
+    eventually("the database has counted them", async || {
+        let row = store.token(id).await.unwrap().unwrap();
+        (row.request_count == before).then_some(())
+    })
+    .await;
+    store.close().await;
+    proxy.kill();
+    let newest = home.journal_files().pop().unwrap();
+    let bytes = std::fs::metadata(&newest).unwrap().len();
+    let cut = bytes / 4 + dice.below(bytes / 4);
+    std::fs::File::options().write(true).open(&newest).unwrap().set_len(cut).unwrap();
+    // Killed before it can have done much more than begin its file.
+    let mut again = home.spawn(Stdio::null());
+    tokio::time::sleep(dice.millis(1, 200)).await;
+    again.kill();
+    let mut proxy = home.start().await;
+    let client = Client::new();
+    for number in 0..7 {
+        let ask = Ask::chat(&token, format!("after-{number}"));
+        assert!(client.ask(proxy.address, &ask).await.is_good());
+    }
+    proxy.settled().await;
+    proxy.kill();
+    let proxy = home.start().await;
+    let records = home.records();
+    let interrupted = records.iter().filter(|r| r["outcome"] == "interrupted").count() as u64;
+    // Requests whose end was lost, and that had been counted, count again.
+    assert_eq!(proxy.uses(&token).await, before + interrupted + 7);
+    let lost = records.iter().filter(|r| r["outcome"] != "interrupted").count() as u64;
+    assert!(lost < before + 7, "the cut took records");
     proxy.stop().await;
     home.check();
 }

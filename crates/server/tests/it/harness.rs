@@ -136,6 +136,31 @@ impl Home {
         Path::new(&self.environment["DATA_DIR"])
     }
 
+    pub fn database(&self) -> PathBuf {
+        self.data_dir().join("llm-proxy.db")
+    }
+
+    /// The database, opened as another process would open it.
+    pub async fn other_store(&self) -> store::Store {
+        struct Clock;
+        impl domain::time::Clock for Clock {
+            fn now(&self) -> domain::time::Timestamp {
+                domain::time::Timestamp::from_micros(1_800_000_000_000_000)
+            }
+        }
+        let key = std::fs::read_to_string(self.data_dir().join("keys/encryption-key")).unwrap();
+        let key = domain::secret::Secret::new(key.trim().to_owned());
+        let instance = domain::ids::InstanceId::parse("other").unwrap();
+        store::Store::open(
+            store::Options::new(self.database(), instance, uuid::Uuid::nil()),
+            store::EncryptionKeys::parse(&key, &[]).unwrap(),
+            std::sync::Arc::new(Clock),
+            std::sync::Arc::new(llm_proxy::system::SystemRng),
+        )
+        .await
+        .unwrap()
+    }
+
     pub fn journal_dir(&self) -> PathBuf {
         self.data_dir().join("journal")
     }
@@ -217,12 +242,15 @@ impl Home {
 
     /// Every committed record, as the command line reads them.
     pub fn records(&self) -> Vec<Value> {
-        let arguments = ["logs", "search", "--stream", "record", "--limit", "0", "-o", "raw"];
-        let output = self.run(&arguments);
+        let output = self.run(&SEARCH);
         let code = output.status.code();
         assert!(matches!(code, Some(0 | 1)), "{}", text(&output.stderr));
-        let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+        records_in(&output)
+    }
+
+    /// What records there are in a journal that was tampered with.
+    pub fn readable_records(&self) -> Vec<Value> {
+        records_in(&self.run(&SEARCH))
     }
 
     /// Proves the books from the files, and returns what was said.
@@ -243,6 +271,13 @@ impl Home {
         }
         by_id
     }
+}
+
+const SEARCH: [&str; 8] = ["logs", "search", "--stream", "record", "--limit", "0", "-o", "raw"];
+
+fn records_in(output: &Output) -> Vec<Value> {
+    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
 
 pub fn text(bytes: &[u8]) -> String {
@@ -333,7 +368,7 @@ impl Proxy {
         Credential { id: field("id"), secret: field("token") }
     }
 
-    /// What the database has counted for a token.
+    /// What is counted for a token, in memory or in the database.
     pub async fn uses(&self, token: &Credential) -> u64 {
         let path = format!("/manage/tokens/{}", token.id);
         let (status, view) = self.manage(Method::GET, &path, None).await;

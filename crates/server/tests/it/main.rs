@@ -9,6 +9,7 @@ mod canary;
 mod crash;
 mod faults;
 mod harness;
+mod inputs;
 mod load;
 mod shutdown;
 mod support;

@@ -24,6 +24,7 @@ impl AuditedTx {
             updated_at: self.now,
         };
         model::check_management_key(&key)?;
+        self.refuse_taken_key_name(&key).await?;
         let insert = sqlx::query(
             "INSERT INTO management_keys (id, name, hash, obfuscated, role, project_ids, \
              expires_at, revoked_at, rev, created_at, updated_at) \
@@ -65,7 +66,26 @@ impl AuditedTx {
         after.project_ids = project_ids.unwrap_or(after.project_ids);
         after.expires_at = expires_at.unwrap_or(after.expires_at);
         model::check_management_key(&after)?;
+        if after.name != before.name {
+            self.refuse_taken_key_name(&after).await?;
+        }
         self.put_management_key(before, after).await
+    }
+
+    /// Entries name their actor: two keys that can be used at the same time
+    /// need names of their own. The write lock makes looking first safe.
+    async fn refuse_taken_key_name(&mut self, key: &ManagementKey) -> Result<()> {
+        let taken = sqlx::query(
+            "SELECT id FROM management_keys WHERE name = ? AND id <> ? AND revoked_at IS NULL",
+        )
+        .bind(key.name.clone())
+        .bind(key.id.to_string())
+        .fetch_optional(self.connection())
+        .await?;
+        match taken {
+            None => Ok(()),
+            Some(_) => Err(Error::conflict("a management key of this name exists")),
+        }
     }
 
     /// Ends a key for good; a second time changes nothing.

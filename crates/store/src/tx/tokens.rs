@@ -107,10 +107,9 @@ impl AuditedTx {
         after.labels = labels.unwrap_or(after.labels);
         after.description = description.unwrap_or(after.description);
         after.capture_bodies = capture_bodies.unwrap_or(after.capture_bodies);
-        match is_active {
-            Some(true) => (after.is_active, after.revoked_at) = (true, None),
-            Some(false) => self.switch_off(&mut after),
-            None => {}
+        after.is_active = is_active.unwrap_or(after.is_active);
+        if after.is_active && after.revoked_at.is_some() {
+            return Err(Error::conflict("a revoked token stays revoked"));
         }
         model::check_token(&after)?;
         self.put_token(before, after).await
@@ -120,27 +119,28 @@ impl AuditedTx {
     pub async fn revoke_token(&mut self, id: TokenId) -> Result<Updated<TokenRow>> {
         let before = self.token(id).await?;
         let mut after = before.clone();
-        self.switch_off(&mut after);
+        after.is_active = false;
+        after.revoked_at = after.revoked_at.or(Some(self.now));
         self.put_token(before, after).await
     }
 
     /// Revokes every token of a project that is not revoked yet.
     pub async fn revoke_project_tokens(&mut self, id: ProjectId) -> Result<RevokedBatch> {
         self.project(id).await?;
-        let found = sqlx::query("SELECT id, is_active FROM tokens WHERE project_id = ?")
+        let found = sqlx::query("SELECT id, revoked_at FROM tokens WHERE project_id = ?")
             .bind(id.to_string())
             .fetch_all(self.connection())
             .await?;
         let mut revoked = Vec::new();
         for row in &found {
-            if rows::count(row, "is_active")? != 0 {
+            if rows::time_if(row, "revoked_at")?.is_none() {
                 revoked.push(rows::parsed(row, "id")?);
             }
         }
         let now = self.now.as_micros();
         let update = sqlx::query(
             "UPDATE tokens SET is_active = 0, revoked_at = ?, rev = rev + 1, updated_at = ? \
-             WHERE project_id = ? AND is_active = 1",
+             WHERE project_id = ? AND revoked_at IS NULL",
         );
         self.write(update.bind(now).bind(now).bind(id.to_string())).await?;
         // A replica drops all tokens of a project that changed, so one line
@@ -149,12 +149,6 @@ impl AuditedTx {
         let total_tokens = found.len() as u64;
         let already_revoked_count = total_tokens - revoked.len() as u64;
         Ok(RevokedBatch { revoked, already_revoked_count, total_tokens })
-    }
-
-    fn switch_off(&self, token: &mut TokenRow) {
-        if token.is_active {
-            (token.is_active, token.revoked_at) = (false, Some(self.now));
-        }
     }
 
     async fn put_token(

@@ -117,8 +117,14 @@ async fn tokens(_: &Database, store: Store) {
 
     let mut tx = begin(&store).await;
     let patch = TokenPatch { is_active: Some(true), ..TokenPatch::default() };
-    let back = tx.update_token(row.id, None, patch).await.unwrap();
-    assert_eq!((back.after.is_active, back.after.revoked_at), (true, None));
+    let back = tx.update_token(row.id, None, patch.clone()).await.unwrap_err();
+    assert_eq!(back.kind(), ErrorKind::Conflict);
+    let idle = tx.create_token(new_token(&project, 7)).await.unwrap();
+    let off = TokenPatch { is_active: Some(false), ..TokenPatch::default() };
+    let off = tx.update_token(idle.id, None, off).await.unwrap();
+    assert_eq!((off.after.is_active, off.after.revoked_at), (false, None));
+    let on = tx.update_token(idle.id, None, patch).await.unwrap();
+    assert_eq!((on.after.is_active, on.after.revoked_at), (true, None));
     let orphan = NewToken { project_id: ProjectId(Uuid::nil()), ..new_token(&project, 1) };
     assert_eq!(tx.create_token(orphan).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
@@ -165,7 +171,10 @@ async fn management_keys(_: &Database, store: Store) {
         project_ids: Some(vec![ProjectId(Uuid::nil())]),
         expires_at: Some(NOW.plus_micros(10)),
     };
-    let key = tx.create_management_key(new).await.unwrap();
+    let key = tx.create_management_key(new.clone()).await.unwrap();
+    let again = NewManagementKey { hash: TokenHash::from_bytes([5; 32]), ..new.clone() };
+    let taken = tx.create_management_key(again.clone()).await.unwrap_err();
+    assert_eq!(taken.kind(), ErrorKind::Conflict);
     let entry = EntryDraft::new(Action::KeyCreate).target(TargetKind::Key, key.id);
     assert_eq!(tx.commit(entry).await.unwrap().change_seq, None);
     assert_eq!(store.management_key_by_hash(&hash).await.unwrap(), Some(key.clone()));
@@ -178,9 +187,11 @@ async fn management_keys(_: &Database, store: Store) {
     assert!(tx.update_management_key(key.id, Some(1), patch).await.is_ok());
     let revoked = tx.revoke_management_key(key.id).await.unwrap();
     assert!(!revoked.after.is_usable(NOW));
+    // A revoked key gives its name back.
+    assert!(tx.create_management_key(again).await.is_ok());
     assert!(tx.commit(EntryDraft::new(Action::KeyRevoke)).await.is_ok());
     let listing = store.management_keys(&Page::default()).await.unwrap();
-    assert_eq!(listing.items, [revoked.after]);
+    assert!(listing.items.len() == 2 && listing.items.contains(&revoked.after));
 }
 
 async fn settings(_: &Database, store: Store) {

@@ -38,6 +38,7 @@ fn child(program: &Path, role: &str, path: &Path) -> Command {
 
 /// Does nothing unless one of the tests below started this process.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "its parent speaks to it by its environment")]
 async fn child_process() {
     let Ok(role) = std::env::var(CHILD) else { return };
     let path = PathBuf::from(std::env::var(CHILD_PATH).unwrap());

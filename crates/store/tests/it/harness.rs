@@ -31,6 +31,7 @@ pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_795_428_000_000_000);
 pub(crate) struct Counting(AtomicU64);
 
 impl Counting {
+    #[expect(clippy::disallowed_methods, reason = "two processes must not repeat each other")]
     pub(crate) fn new() -> Self {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).unwrap();

@@ -134,7 +134,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn cuts_never_change_what_is_read(body in scraps(), seed: u64, status in prop::sample::select(vec![200u16, 500])) {
+    fn cuts_never_change_what_is_read(
+        body in scraps(),
+        seed: u64,
+        status in prop::sample::select(vec![200u16, 500]),
+    ) {
         for content_type in ["text/event-stream", "application/json", "text/plain"] {
             let base = Case { status, content_type, body: &body, ..Case::json(Operation::Chat, 200, "") };
             let whole = format!("{:?}", base.observe(Cut::Whole));
@@ -144,7 +148,8 @@ proptest! {
         for content_type in ["application/json", "multipart/form-data; boundary=b0"] {
             let read = |cut| {
                 let headers = headers(content_type, None);
-                let mut observer = RequestObserver::new(ProviderKind::Other, Operation::Chat, &headers);
+                let mut observer =
+                    RequestObserver::new(ProviderKind::Other, Operation::Chat, &headers);
                 frames(&body, cut).iter().for_each(|frame| observer.data(frame));
                 format!("{:?}", observer.finish())
             };

@@ -44,10 +44,9 @@ pub async fn alive(management: Arc<Management>, call: Call) -> error::Result<Rep
 pub async fn ready(management: Arc<Management>, call: Call) -> error::Result<Reply> {
     drop(call);
     // The database is the one part that does not answer from memory.
-    let pinged = tokio::time::timeout(PING_TIMEOUT, management.manage.store.ping()).await;
-    let database = match pinged {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.public().to_owned()),
+    let asked = management.ping.ask(&management.manage.store);
+    let database = match tokio::time::timeout(PING_TIMEOUT, asked).await {
+        Ok(answer) => answer,
         Err(_) => Err("the database does not answer in time".to_owned()),
     };
     let readiness = management.readiness();

@@ -26,7 +26,7 @@ pub struct ProjectCreate {
     /// Keys by provider.
     provider_keys: Option<BTreeMap<String, String>>,
     labels: Option<BTreeMap<String, String>>,
-    /// `off`, `errors` or `all`.
+    /// `off`; null or absent: the server's setting.
     capture_bodies: Option<String>,
 }
 
@@ -43,7 +43,7 @@ pub struct ProjectUpdate {
     /// Also revokes every token, in the same transaction.
     revoke_tokens: Option<bool>,
     labels: Option<BTreeMap<String, String>>,
-    /// `off`, `errors` or `all`; null follows the server's setting.
+    /// `off`; null follows the server's setting.
     capture_bodies: Option<String>,
 }
 

@@ -32,7 +32,7 @@ pub struct TokenCreate {
     allowed_models: Option<Vec<String>>,
     labels: Option<BTreeMap<String, String>>,
     description: Option<String>,
-    /// `off`, `errors` or `all`.
+    /// `off`; null or absent: the server's setting.
     capture_bodies: Option<String>,
 }
 

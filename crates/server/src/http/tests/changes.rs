@@ -128,13 +128,33 @@ async fn what_changes_nothing_leaves_no_entry() {
 }
 
 #[tokio::test]
+async fn switching_a_token_off_can_be_taken_back_and_revoking_it_cannot() {
+    let server = Server::start().await;
+    let project = server.project("switch").await;
+    let (token, _) = server.token(&project).await;
+    let path = format!("/manage/tokens/{token}");
+    let off = server.call(patch(&path, json!({ "is_active": false }))).await;
+    assert_eq!((&off.body["is_active"], &off.body["revoked_at"]), (&json!(false), &Value::Null));
+    let on = server.call(patch(&path, json!({ "is_active": true }))).await;
+    assert_eq!((on.status, &on.body["is_active"]), (200, &json!(true)));
+    // What is only switched off is still revoked by its project's batch.
+    server.call(patch(&path, json!({ "is_active": false }))).await;
+    let batch = format!("/manage/projects/{project}/tokens/revoke");
+    let batch = server.call(ask("POST", &batch)).await;
+    let expected = json!({ "revoked_count": 1, "already_revoked_count": 0, "total_tokens": 1 });
+    assert_eq!(batch.body, expected);
+    let refused = server.call(patch(&path, json!({ "is_active": true }))).await;
+    assert_eq!((refused.status, refused.text("code").as_str()), (409, "conflict"));
+}
+
+#[tokio::test]
 async fn views_have_the_fields_of_the_contract() {
     let server = Server::start().await;
     let fields =
         |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
     let body = json!({
         "name": "full", "api_key": "sk-provider-0123456789", "labels": { "team": "a" },
-        "provider_keys": { "anthropic": "sk-ant-0123456789abcdef" }, "capture_bodies": "errors",
+        "provider_keys": { "anthropic": "sk-ant-0123456789abcdef" }, "capture_bodies": "off",
     });
     let project = server.call(post("/manage/projects", body)).await;
     assert_eq!(project.status, 201);

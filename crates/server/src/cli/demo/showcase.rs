@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use store::{EntryFilter, Page};
 use tokio_util::sync::CancellationToken;
 
-use super::{Ground, Server, server::Manner};
 use crate::{
+    app::{Ground, Server, server::Manner},
     cli::client::Client,
     config::Environment,
     demo::proxy::{AuditLine, Books, CreatedToken, Launch, Launcher, NewProject, NewToken, Proxy},
