@@ -328,6 +328,7 @@ async fn usage_that_nobody_reports_is_estimated() {
         ] {
             assert_eq!(record[field], expected, "{field} of {record}");
         }
+        assert!(record["cost_usd"].is_string(), "cost_usd of {record}");
     }
     harness.finish().await;
 }
