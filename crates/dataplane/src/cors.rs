@@ -63,9 +63,10 @@ pub fn preflight(provider: &Provider, head: &request::Parts) -> Response<Answer>
     response
 }
 
-/// Lets the page behind `origin` read the answer. A provider's own CORS headers
-/// name the wrong host and give way.
-pub fn allow(headers: &mut HeaderMap, origin: &HeaderValue, permitted: bool) {
+/// Lets the page behind `origin` read the answer: a refusal too, which else would
+/// look like a network error (a refused preflight still stops what it asked
+/// for). A provider's own CORS headers name the wrong host and give way.
+pub fn allow(headers: &mut HeaderMap, origin: &HeaderValue) {
     for name in [
         ACCESS_CONTROL_ALLOW_ORIGIN,
         ACCESS_CONTROL_ALLOW_CREDENTIALS,
@@ -74,8 +75,6 @@ pub fn allow(headers: &mut HeaderMap, origin: &HeaderValue, permitted: bool) {
         headers.remove(name);
     }
     headers.append(VARY, HeaderValue::from_static("Origin"));
-    if permitted {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
-    }
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
 }

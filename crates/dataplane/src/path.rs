@@ -14,6 +14,7 @@ pub struct Mount<'a> {
 
 /// Finds the mount of `path`; `None` means that the path is not the data
 /// plane's. The default provider keeps `/v1`, the others lose their name.
+/// Whatever this returns must still pass [`check`].
 pub fn mount<'a>(providers: &'a Providers, path: &'a str) -> Option<Mount<'a>> {
     let rest = path.strip_prefix('/')?;
     let (first, below) = match rest.find('/') {
@@ -23,7 +24,13 @@ pub fn mount<'a>(providers: &'a Providers, path: &'a str) -> Option<Mount<'a>> {
     if first == "v1" {
         return Some(Mount { provider: providers.default_provider(), path });
     }
-    providers.by_name(first).map(|provider| Mount { provider, path: below })
+    if let Some(provider) = providers.by_name(first) {
+        return Some(Mount { provider, path: below });
+    }
+    // A path that could be read as another's (`//v1/…`, `/./v1/…`) must not
+    // slip by as nobody's: it is refused here, on record.
+    let ambiguous = check(path).is_err();
+    ambiguous.then(|| Mount { provider: providers.default_provider(), path })
 }
 
 /// Refuses what two parsers could read differently: dot segments, encoded

@@ -61,7 +61,6 @@ pub async fn serve(
     let scope = Arc::clone(&received.scope);
     let origin = admit::origin(&head);
     let kind = mount.provider.kind;
-    let permitted = cors::check_origin(mount.provider, &head.headers).is_ok();
     let body = ClientBody::new(body, &head);
     let stages = run(plane, pools, received, head, body, &mount);
     let mut response = match Scoped::new(Arc::clone(&scope), Guarded { inner: stages }).await {
@@ -73,7 +72,7 @@ pub async fn serve(
         }
     };
     if let Some(origin) = origin {
-        cors::allow(response.headers_mut(), &origin, permitted);
+        cors::allow(response.headers_mut(), &origin);
     }
     Ok(response)
 }

@@ -110,8 +110,9 @@ impl Upload {
         }
     }
 
-    fn data(&self, bytes: &Bytes, bytes_max: u64) -> Result<(), UploadFailure> {
+    fn data(&self, bytes: &Bytes, bytes_max: u64, last: bool) -> Result<(), UploadFailure> {
         let mut state = self.0.lock();
+        state.ended |= last;
         state.bytes += bytes.len() as u64;
         state.last_frame = Instant::now();
         if state.bytes > bytes_max {
@@ -193,10 +194,8 @@ impl Body for UpBody {
                     Some(Err(error)) => Some(Err(upload.broken(&error))),
                     Some(Ok(frame)) => match frame.data_ref() {
                         Some(data) => {
-                            let seen = upload.data(data, *bytes_max);
-                            if body.is_end_stream() {
-                                upload.ended();
-                            }
+                            let last = body.is_end_stream();
+                            let seen = upload.data(data, *bytes_max, last);
                             Some(seen.map(|()| frame))
                         }
                         None => Some(Ok(frame)),

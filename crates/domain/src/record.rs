@@ -9,6 +9,7 @@ use crate::{
     context::{SpanId, TraceId},
     ids::{CorrelationId, InstanceId, ProjectId, RecordId, RequestId, TokenId},
     json::Object,
+    key,
     provider::Operation,
     time::Timestamp,
     usage::{Usage, UsageSource, UsdNanos},
@@ -246,93 +247,93 @@ impl Record {
     pub fn write_json(&self, envelope: &Envelope, out: &mut Vec<u8>) {
         out.reserve(LINE_BYTES);
         let mut line = Object::begin(out);
-        line.number("schema", RECORD_SCHEMA);
-        line.text("stream", "record");
-        line.uuid("record_id", &self.record_id.0);
-        line.text("ts", self.ts.to_rfc3339().as_str());
-        line.text("level", self.outcome.level());
-        line.text("msg", "request completed");
-        line.text("component", "proxy");
-        line.text("instance", envelope.instance.as_str());
-        line.text("version", envelope.version);
-        line.text("request_id", self.request_id.as_str());
-        line.text("correlation_id", self.correlation_id.as_str());
-        line.hex("trace_id", self.trace_id.as_bytes());
-        line.hex("span_id", self.span_id.as_bytes());
+        line.number(key!("schema"), RECORD_SCHEMA);
+        line.text(key!("stream"), "record");
+        line.uuid(key!("record_id"), &self.record_id.0);
+        line.text(key!("ts"), self.ts.to_rfc3339().as_str());
+        line.text(key!("level"), self.outcome.level());
+        line.text(key!("msg"), "request completed");
+        line.text(key!("component"), "proxy");
+        line.text(key!("instance"), envelope.instance.as_str());
+        line.text(key!("version"), envelope.version);
+        line.text(key!("request_id"), self.request_id.as_str());
+        line.text(key!("correlation_id"), self.correlation_id.as_str());
+        line.hex(key!("trace_id"), self.trace_id.as_bytes());
+        line.hex(key!("span_id"), self.span_id.as_bytes());
         if let Some(parent) = self.parent_span_id {
-            line.hex("parent_span_id", parent.as_bytes());
+            line.hex(key!("parent_span_id"), parent.as_bytes());
         }
         self.write_caller(&mut line);
         self.write_exchange(&mut line);
         self.write_usage(&mut line);
         if let Some(Coalesced { count, first_ts, last_ts }) = self.coalesced {
-            line.number("count", count);
-            line.text("first_ts", first_ts.to_rfc3339().as_str());
-            line.text("last_ts", last_ts.to_rfc3339().as_str());
+            line.number(key!("count"), count);
+            line.text(key!("first_ts"), first_ts.to_rfc3339().as_str());
+            line.text(key!("last_ts"), last_ts.to_rfc3339().as_str());
         }
         line.end();
     }
 
     fn write_caller(&self, line: &mut Object<'_>) {
         if let Some(id) = self.project_id {
-            line.uuid("project_id", &id.0);
+            line.uuid(key!("project_id"), &id.0);
         }
-        line.text_if("project", self.project.as_deref());
+        line.text_if(key!("project"), self.project.as_deref());
         if let Some(id) = self.token_id {
-            line.uuid("token_id", &id.0);
+            line.uuid(key!("token_id"), &id.0);
         }
         if let Some(labels) = &self.labels {
-            line.raw("labels", labels);
+            line.raw(key!("labels"), labels);
         }
-        line.text_if("end_user", self.end_user.as_deref());
+        line.text_if(key!("end_user"), self.end_user.as_deref());
         if let Some(address) = self.client_ip {
-            line.plain_text("client_ip", address);
+            line.plain_text(key!("client_ip"), address);
         }
-        line.text_if("user_agent", self.user_agent.as_deref());
+        line.text_if(key!("user_agent"), self.user_agent.as_deref());
     }
 
     fn write_exchange(&self, line: &mut Object<'_>) {
-        line.text_if("provider", self.provider.as_deref());
-        line.text("operation", self.operation.as_str());
-        line.text_if("model", self.model.as_deref());
-        line.text_if("response_model", self.response_model.as_deref());
-        line.text("method", &self.method);
-        line.text("path", &self.path);
-        line.text("http_version", self.http_version);
-        line.number_if("status_code", self.status_code.map(u64::from));
-        line.number_if("upstream_status_code", self.upstream_status_code.map(u64::from));
-        line.text_if("upstream_request_id", self.upstream_request_id.as_deref());
-        line.text("outcome", self.outcome.as_str());
-        line.text_if("error_code", self.error_code.as_deref());
-        line.text_if("error", self.error.as_deref());
-        line.boolean("stream_response", self.stream_response);
-        line.text_if("finish_reason", self.finish_reason.as_deref());
-        line.boolean("partial", self.partial);
-        line.number("request_bytes", self.request_bytes);
-        line.number("response_bytes", self.response_bytes);
-        line.number_if("events", self.events);
-        line.millis_if("duration_ms", Some(self.duration_us));
-        line.millis_if("upstream_ms", self.upstream_us);
-        line.millis_if("ttfb_ms", self.ttfb_us);
-        line.millis_if("ttft_ms", self.ttft_us);
-        line.number_if("overhead_us", self.overhead_us);
-        line.number("attempts", u64::from(self.attempts));
+        line.text_if(key!("provider"), self.provider.as_deref());
+        line.text(key!("operation"), self.operation.as_str());
+        line.text_if(key!("model"), self.model.as_deref());
+        line.text_if(key!("response_model"), self.response_model.as_deref());
+        line.text(key!("method"), &self.method);
+        line.text(key!("path"), &self.path);
+        line.text(key!("http_version"), self.http_version);
+        line.number_if(key!("status_code"), self.status_code.map(u64::from));
+        line.number_if(key!("upstream_status_code"), self.upstream_status_code.map(u64::from));
+        line.text_if(key!("upstream_request_id"), self.upstream_request_id.as_deref());
+        line.text(key!("outcome"), self.outcome.as_str());
+        line.text_if(key!("error_code"), self.error_code.as_deref());
+        line.text_if(key!("error"), self.error.as_deref());
+        line.boolean(key!("stream_response"), self.stream_response);
+        line.text_if(key!("finish_reason"), self.finish_reason.as_deref());
+        line.boolean(key!("partial"), self.partial);
+        line.number(key!("request_bytes"), self.request_bytes);
+        line.number(key!("response_bytes"), self.response_bytes);
+        line.number_if(key!("events"), self.events);
+        line.millis_if(key!("duration_ms"), Some(self.duration_us));
+        line.millis_if(key!("upstream_ms"), self.upstream_us);
+        line.millis_if(key!("ttfb_ms"), self.ttfb_us);
+        line.millis_if(key!("ttft_ms"), self.ttft_us);
+        line.number_if(key!("overhead_us"), self.overhead_us);
+        line.number(key!("attempts"), u64::from(self.attempts));
     }
 
     fn write_usage(&self, line: &mut Object<'_>) {
-        line.number_if("input_tokens", self.usage.input_tokens);
-        line.number_if("output_tokens", self.usage.output_tokens);
-        line.number_if("total_tokens", self.usage.total_tokens);
-        line.number_if("cached_input_tokens", self.usage.cached_input_tokens);
-        line.number_if("cache_write_tokens", self.usage.cache_write_tokens);
-        line.number_if("reasoning_tokens", self.usage.reasoning_tokens);
-        line.text("usage_source", self.usage_source.as_str());
-        line.text_if("usage_method", self.usage_method);
+        line.number_if(key!("input_tokens"), self.usage.input_tokens);
+        line.number_if(key!("output_tokens"), self.usage.output_tokens);
+        line.number_if(key!("total_tokens"), self.usage.total_tokens);
+        line.number_if(key!("cached_input_tokens"), self.usage.cached_input_tokens);
+        line.number_if(key!("cache_write_tokens"), self.usage.cache_write_tokens);
+        line.number_if(key!("reasoning_tokens"), self.usage.reasoning_tokens);
+        line.text(key!("usage_source"), self.usage_source.as_str());
+        line.text_if(key!("usage_method"), self.usage_method);
         if let Some(cost) = self.cost {
-            line.plain_text("cost_usd", cost);
-            line.text_if("price_table", self.price_table.as_deref());
+            line.plain_text(key!("cost_usd"), cost);
+            line.text_if(key!("price_table"), self.price_table.as_deref());
         }
-        line.text("cache", self.cache.as_str());
+        line.text(key!("cache"), self.cache.as_str());
     }
 }
 

@@ -52,6 +52,7 @@ use domain::{
     context::{SpanId, TraceId},
     ids::{CorrelationId, InstanceId, RequestId},
     json::Object,
+    key,
     labels::Labels,
     provider::Operation,
     record::Opening,
@@ -158,13 +159,13 @@ pub(crate) fn write_header(
 ) {
     out.extend_from_slice(HEADER_PREFIX);
     let mut header = Object::begin(out);
-    header.number("format", FORMAT);
-    header.text("instance", envelope.instance.as_str());
-    header.number("boot", boot);
-    header.text("reason", reason.as_str());
-    header.number("first_seq", first_seq);
-    header.text("ts", now.to_rfc3339().as_str());
-    header.text("version", envelope.version);
+    header.number(key!("format"), FORMAT);
+    header.text(key!("instance"), envelope.instance.as_str());
+    header.number(key!("boot"), boot);
+    header.text(key!("reason"), reason.as_str());
+    header.number(key!("first_seq"), first_seq);
+    header.text(key!("ts"), now.to_rfc3339().as_str());
+    header.text(key!("version"), envelope.version);
     header.end();
     out.extend_from_slice(b"}\n");
 }
@@ -195,14 +196,14 @@ fn inner<'a>(line: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
 pub(crate) fn write_counters(out: &mut Vec<u8>, accounts: &Accounts, now: Timestamp) {
     out.extend_from_slice(COUNTERS_PREFIX);
     let mut books = Object::begin(out);
-    books.text("ts", now.to_rfc3339().as_str());
-    books.number("accepted", accounts.accepted);
-    books.number("stored", accounts.stored);
-    books.number("coalesced", accounts.coalesced);
-    books.number("lost", accounts.lost.total());
-    books.number("in_flight", accounts.in_flight);
-    books.number("interrupted", accounts.interrupted);
-    books.number("traces_dropped", accounts.traces_dropped);
+    books.text(key!("ts"), now.to_rfc3339().as_str());
+    books.number(key!("accepted"), accounts.accepted);
+    books.number(key!("stored"), accounts.stored);
+    books.number(key!("coalesced"), accounts.coalesced);
+    books.number(key!("lost"), accounts.lost.total());
+    books.number(key!("in_flight"), accounts.in_flight);
+    books.number(key!("interrupted"), accounts.interrupted);
+    books.number(key!("traces_dropped"), accounts.traces_dropped);
     books.end();
     out.extend_from_slice(b"}\n");
 }
@@ -234,29 +235,29 @@ impl Counters {
 pub(crate) fn write_opening(out: &mut Vec<u8>, opening: &Opening) {
     out.extend_from_slice(OPENING_PREFIX);
     let mut line = Object::begin(out);
-    line.uuid("record_id", &opening.record_id.0);
-    line.text("ts", opening.ts.to_rfc3339().as_str());
-    line.text("request_id", opening.request_id.as_str());
-    line.text("correlation_id", opening.correlation_id.as_str());
-    line.hex("trace_id", opening.trace_id.as_bytes());
-    line.hex("span_id", opening.span_id.as_bytes());
+    line.uuid(key!("record_id"), &opening.record_id.0);
+    line.text(key!("ts"), opening.ts.to_rfc3339().as_str());
+    line.text(key!("request_id"), opening.request_id.as_str());
+    line.text(key!("correlation_id"), opening.correlation_id.as_str());
+    line.hex(key!("trace_id"), opening.trace_id.as_bytes());
+    line.hex(key!("span_id"), opening.span_id.as_bytes());
     if let Some(parent) = opening.parent_span_id {
-        line.hex("parent_span_id", parent.as_bytes());
+        line.hex(key!("parent_span_id"), parent.as_bytes());
     }
-    line.uuid("project_id", &opening.project_id.0);
-    line.text("project", &opening.project);
-    line.uuid("token_id", &opening.token_id.0);
+    line.uuid(key!("project_id"), &opening.project_id.0);
+    line.text(key!("project"), &opening.project);
+    line.uuid(key!("token_id"), &opening.token_id.0);
     if let Some(labels) = &opening.labels {
-        line.raw("labels", labels);
+        line.raw(key!("labels"), labels);
     }
     if let Some(address) = opening.client_ip {
-        line.plain_text("client_ip", address);
+        line.plain_text(key!("client_ip"), address);
     }
-    line.text("provider", &opening.provider);
-    line.text("operation", opening.operation.as_str());
-    line.text("method", &opening.method);
-    line.text("path", &opening.path);
-    line.text("http_version", opening.http_version);
+    line.text(key!("provider"), &opening.provider);
+    line.text(key!("operation"), opening.operation.as_str());
+    line.text(key!("method"), &opening.method);
+    line.text(key!("path"), &opening.path);
+    line.text(key!("http_version"), opening.http_version);
     line.end();
     out.extend_from_slice(b"}\n");
 }

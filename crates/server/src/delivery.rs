@@ -118,6 +118,9 @@ impl Delivery {
     }
 }
 
+/// How long lines are gathered before they are shown.
+const GATHER: Duration = Duration::from_millis(5);
+
 struct Thread {
     lines: Box<dyn Lines>,
     target: Box<dyn Target>,
@@ -146,6 +149,9 @@ impl Thread {
                     }
                     if !moved {
                         self.lines.wait(WAIT);
+                        // A commit comes every millisecond under load; showing
+                        // several at once costs less than hurrying after each.
+                        std::thread::park_timeout(GATHER);
                     }
                 }
                 Err(error) if self.target.is_gone(&error) => return,

@@ -27,6 +27,13 @@ impl Clock for SystemClock {
     }
 }
 
+/// Asks the kernel for small pages, before memory is touched: where every
+/// mapping may become huge pages, a process that needs 18 MB holds 40. A kernel
+/// that does not know the request changes nothing, which is reported.
+pub fn use_small_pages() -> bool {
+    rustix::thread::disable_transparent_huge_pages(true).is_ok()
+}
+
 /// Raises the soft limit of open files to the hard one and returns it; a
 /// connection through us needs two. `None`: there is no limit, or it could not
 /// be raised and stands as it was.

@@ -35,13 +35,7 @@ pub fn run(
         #[cfg(feature = "bench")]
         shares_runtime: args.bench_shared_runtime,
     };
-    // Where every mapping may become huge pages, a process that needs 18 MB
-    // holds 40. Not every kernel knows the request; then nothing is changed.
-    let small = rustix::thread::disable_transparent_huge_pages(true);
     let ground = Ground::prepare(environment, file)?;
-    if let Err(error) = small {
-        tracing::debug!(%error, "huge pages stay in use");
-    }
     let timeout = ground.config.settings.shutdown_timeout;
     // Everything but requests runs on this thread: it is little, and seldom.
     let runtime = tokio::runtime::Builder::new_current_thread()

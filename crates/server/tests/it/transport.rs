@@ -25,7 +25,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncWriteExt as _, copy_bidirectional},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
@@ -320,6 +320,61 @@ async fn a_stream_that_a_provider_refused_is_sent_once_more() {
         let request = get(&token, &format!("away-{n}"), &proxy.url("/v1/models"));
         assert_eq!(client().request(request).await.unwrap().status(), 200, "after a GOAWAY");
     }
+}
+
+/// HTTP/2 by hand: takes the first request and goes away without it.
+async fn go_away(mut stream: tokio_rustls::server::TlsStream<TcpStream>) {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // The last stream that was looked at: none. The reason: no error.
+    const GO_AWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    const PREFACE_BYTES: usize = 24;
+    const HEADERS: u8 = 1;
+    let mut preface = [0; PREFACE_BYTES];
+    stream.read_exact(&mut preface).await.unwrap();
+    stream.write_all(&SETTINGS).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+        if head[3] == HEADERS {
+            break;
+        }
+    }
+    stream.write_all(&GO_AWAY).await.unwrap();
+    // The proxy hangs up when it has nothing more to do here.
+    drop(stream.read_to_end(&mut Vec::new()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_a_provider_went_away_from_is_sent_once_more() {
+    let authority = Authority::new();
+    let files = tempfile::tempdir().unwrap();
+    let ca = authority.write(&files.path().join("ca.pem"));
+    let acceptor = authority.server(&["localhost"], &["h2"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let opened = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let stream = acceptor.accept(stream).await.unwrap();
+            if opened.fetch_add(1, Ordering::SeqCst) == 0 {
+                tokio::spawn(go_away(stream));
+            } else {
+                tokio::spawn(serve(stream, version_handler()));
+            }
+        }
+    });
+    let base = format!("https://localhost:{}", upstream.port());
+    let proxy = Proxy::before(&base, &[("UPSTREAM_CA_FILE", &ca)]).await;
+    let token = proxy.token().await;
+    let request = get(&token, "away", &proxy.url("/v1/models"));
+    let status = client().request(request).await.unwrap().status();
+    let record = proxy.record("away").await;
+    assert_eq!(status, 200, "{record}");
+    assert_eq!(record["attempts"], 2, "{record}");
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

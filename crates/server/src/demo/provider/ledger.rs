@@ -1,7 +1,7 @@
 //! What the sample provider received and what it answered, by request id: the
 //! independent account that records are compared with.
 //!
-//! Bounded: past [`IDS_MAX`] ids new ones are counted, not kept.
+//! Bounded: past `IDS_MAX` ids new ones are counted, not kept.
 
 use std::{
     collections::HashMap,
