@@ -39,7 +39,7 @@ pub fn check_request(content_type: &'static str, input: &[u8]) {
     let Some((choice, body)) = input.split_first() else { return };
     let observe = |frames: &[Bytes]| {
         let headers = headers(content_type, None);
-        let mut observer = RequestObserver::new(ProviderKind::Other, Operation::Chat, &headers);
+        let mut observer = RequestObserver::new(Operation::Chat, &headers);
         frames.iter().for_each(|frame| observer.data(frame));
         format!("{:?}", observer.finish())
     };

@@ -54,7 +54,7 @@ fn main() {
         black_box(observer.finish(true));
     });
     measure(&format!("request, JSON, {} B", request.len()), 1, || {
-        let mut observer = RequestObserver::new(kind, chat, &json).collecting(&budget);
+        let mut observer = RequestObserver::new(chat, &json).collecting(&budget);
         observer.data(black_box(&request));
         black_box(observer.finish());
     });
@@ -63,7 +63,7 @@ fn main() {
         black_box(observer.data(black_box(&chunk)));
     });
     let mut observer = ResponseObserver::new(kind, chat, 200, &sse).collecting(&budget);
-    measure("stream, one chunk, text kept", 1, || {
+    measure("stream, one chunk, kept", 1, || {
         black_box(observer.data(black_box(&chunk)));
     });
     measure("stream, begin and end", 1, || {

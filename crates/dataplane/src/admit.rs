@@ -19,7 +19,7 @@ use crate::{
     cors,
     finish::Unfinished,
     limits::BUFFERED_BODY_BYTES_MAX,
-    observe::{self, RequestObserver, WhyUndecidable},
+    observe::{self, Estimator, RequestObserver, WhyUndecidable},
     path::Mount,
     plane::Plane,
     ports::Grant,
@@ -133,8 +133,10 @@ async fn take_body(
         return Ok((UpBody::Empty, None));
     }
     let operation = exchange.record().operation;
-    let observer = RequestObserver::new(provider.kind, operation, &head.headers);
-    let observer = observer.collecting(plane.parts.estimator.budget());
+    let mut observer = RequestObserver::new(operation, &head.headers);
+    if Estimator::may_want(exchange.record()) {
+        observer = observer.collecting(plane.parts.estimator.budget());
+    }
     let upload = Upload::new(Some(observer));
     exchange.upload = Some(Arc::clone(&upload));
     let must_see_all = model_rule || (param_rule && is_json(head));

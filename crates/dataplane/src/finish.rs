@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     coalesce::Coalescing,
-    observe::{Collector, Estimator, ResponseFacts, Texts},
+    observe::{Estimator, Kept, ResponseFacts, Texts},
     plane::Plane,
     ports::Grant,
     upload::{Upload, UploadFailure},
@@ -219,7 +219,7 @@ impl Unfinished {
         self.forwarded.map(|at| at.elapsed()).unwrap_or_default()
     }
 
-    fn hand_over(&mut self, answer_text: Option<Collector>) -> Option<oneshot::Receiver<()>> {
+    fn hand_over(&mut self, answer_text: Option<Kept>) -> Option<oneshot::Receiver<()>> {
         let mut record = self.record.take()?;
         let plane = &self.plane;
         record.duration_us = micros(self.started.elapsed());

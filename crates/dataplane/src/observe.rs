@@ -25,8 +25,9 @@ pub use estimate::{ESTIMATES_QUEUED_MAX, Estimator};
 pub use inspect::{Inspected, Param, WhyUndecidable, inspect_params, inspect_whole};
 pub use request::{RequestFacts, RequestObserver};
 pub use response::{ResponseFacts, ResponseObserver};
-pub use text::{Collector, TEXT_BYTES_MAX, TEXT_BYTES_TOTAL_MAX, TextBudget, Texts};
+pub use text::{Kept, TEXT_BYTES_MAX, TEXT_BYTES_TOTAL_MAX, TextBudget, Texts};
 
+use domain::provider::Operation;
 use http::{HeaderMap, header};
 
 /// What a body claims to be.
@@ -65,6 +66,12 @@ impl Shape {
             Self::Other
         }
     }
+}
+
+/// Whether the operation's answers report tokens.
+fn is_counted(operation: Operation) -> bool {
+    use Operation::{Chat, Completions, Embeddings, Messages, Responses};
+    matches!(operation, Chat | Completions | Embeddings | Messages | Responses)
 }
 
 /// The codings of a body; `None` where one of them is unknown.

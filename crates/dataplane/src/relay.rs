@@ -287,8 +287,8 @@ impl Relay {
 
     fn take_data(&mut self, data: Bytes) -> Option<Bytes> {
         let now = self.last_frame;
-        let observer = self.observer.as_mut();
-        let first_token = observer.is_some_and(|observer| observer.data(&data));
+        let mut observer = self.observer.as_mut();
+        let first_token = observer.as_mut().is_some_and(|observer| observer.data(&data));
         if let Some(exchange) = &mut self.exchange {
             let since_start = micros(now - exchange.started);
             let record = exchange.record_mut();
@@ -296,6 +296,12 @@ impl Relay {
             record.ttfb_us.get_or_insert(since_start);
             if first_token {
                 record.ttft_us.get_or_insert(since_start);
+                // Some dialects begin with it.
+                if observer.is_some_and(ResponseObserver::knows_usage)
+                    && let Some(upload) = &exchange.upload
+                {
+                    upload.forget();
+                }
             }
         }
         let ended = self.next.is_none() && self.upstream.is_end_stream();

@@ -200,7 +200,8 @@ async fn relay(
     drop_false_length(headers, &source, &exchange.record().method);
     let operation = exchange.record().operation;
     let mut observer = ResponseObserver::new(provider.kind, operation, status, headers);
-    if exchange.upload.as_ref().is_some_and(|upload| upload.may_lack_usage()) {
+    let is_stream = exchange.record().stream_response;
+    if exchange.upload.as_ref().is_some_and(|upload| upload.is_kept(is_stream)) {
         observer = observer.collecting(exchange.plane.parts.estimator.budget());
     }
     let upstream_id = upstream_request_id(headers).cloned();

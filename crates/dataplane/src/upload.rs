@@ -66,9 +66,22 @@ impl Upload {
         Seen { bytes: state.bytes, facts }
     }
 
-    /// Whether the answer may come without usage, as far as the body was seen.
-    pub fn may_lack_usage(&self) -> bool {
-        self.0.lock().observer.as_mut().is_some_and(RequestObserver::may_lack_usage)
+    /// Whether the body is kept for an estimate of usage; `lasting`, because the
+    /// answer is a stream.
+    pub fn is_kept(&self, lasting: bool) -> bool {
+        let mut state = self.0.lock();
+        let Some(observer) = &mut state.observer else { return false };
+        if lasting {
+            observer.lasts();
+        }
+        observer.is_collecting()
+    }
+
+    /// Usage is known: nothing is kept for an estimate any more.
+    pub fn forget(&self) {
+        if let Some(observer) = &mut self.0.lock().observer {
+            observer.forget();
+        }
     }
 
     pub fn failure(&self) -> Option<UploadFailure> {

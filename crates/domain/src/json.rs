@@ -146,7 +146,7 @@ pub fn write_text(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     // Nearly every text is plain, and this loop is one that vectorises.
     let plain = bytes.iter().fold(true, |plain, &byte| {
-        plain & (byte >= 0x20) & (byte < 0x7f) & (byte != b'"') & (byte != b'\\')
+        plain & (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\')
     });
     if plain {
         out.extend_from_slice(bytes);

@@ -12,7 +12,7 @@ use domain::{
 
 use super::{
     json::{Scalar, Sink},
-    text::Collector,
+    text::Text,
 };
 
 mod node;
@@ -86,7 +86,10 @@ pub(super) struct Answer {
     pub(super) ended: bool,
     /// Generated content was seen.
     pub(super) generated: bool,
-    pub(super) collector: Option<Collector>,
+    /// A figure of usage was seen.
+    pub(super) has_usage: bool,
+    /// Collected only where the estimate is made.
+    pub(super) text: Option<Text>,
     counts: [Option<u64>; COUNTS],
     current: Current,
 }
@@ -106,7 +109,8 @@ impl Answer {
             failed_midstream: false,
             ended: false,
             generated: false,
-            collector: None,
+            has_usage: false,
+            text: None,
             counts: [None; COUNTS],
             current: Current::default(),
         }
@@ -244,8 +248,10 @@ impl Sink for Answer {
             Node::Generated => match key {
                 b"text" | b"thinking" | b"content" | b"function" | b"name" | b"arguments"
                 | b"summary" | b"refusal" => Node::Generated,
+                b"input" => Node::ToolInput,
                 _ => Node::Nothing,
             },
+            Node::ToolInput => Node::ToolInput,
             Node::Response | Node::Message => match key {
                 b"model" => Node::Model,
                 b"usage" => Node::Usage,
@@ -288,14 +294,15 @@ impl Sink for Answer {
     fn element(&self, parent: Node) -> Node {
         match parent {
             Node::Choices => Node::Choice,
-            Node::Generated | Node::Detail => parent,
+            Node::Generated | Node::ToolInput | Node::Detail => parent,
             _ => Node::Nothing,
         }
     }
 
     fn scalar(&self, node: Node) -> Scalar {
         match node {
-            Node::Generated | Node::Delta => match self.collector {
+            Node::ToolInput if self.text.is_some() => Scalar::Pieces,
+            Node::Generated | Node::Delta => match self.text {
                 Some(_) => Scalar::Pieces,
                 None if self.is_stream && !self.generated => Scalar::Peek,
                 None => Scalar::Skip,
@@ -303,6 +310,7 @@ impl Sink for Answer {
             Node::Message | Node::RootCode if !self.errors_count && !self.is_stream => Scalar::Skip,
             Node::Root if !self.is_failure => Scalar::Skip,
             Node::Nothing
+            | Node::ToolInput
             | Node::Response
             | Node::XGroq
             | Node::Choices
@@ -330,7 +338,8 @@ impl Sink for Answer {
             | Node::InputDetails
             | Node::OutputDetails
             | Node::CacheCreation => true,
-            Node::Generated => self.collector.is_some() || (self.is_stream && !self.generated),
+            Node::Generated => self.text.is_some() || (self.is_stream && !self.generated),
+            Node::ToolInput => self.text.is_some(),
             Node::Error | Node::Detail => self.errors_count || self.is_stream,
             _ => false,
         }
@@ -373,8 +382,8 @@ impl Sink for Answer {
 
     fn piece(&mut self, _node: Node, piece: &[u8]) {
         self.generated = true;
-        if let Some(collector) = &mut self.collector {
-            collector.push(piece);
+        if let Some(text) = &mut self.text {
+            text.push(piece);
         }
     }
 
@@ -384,7 +393,10 @@ impl Sink for Answer {
 
     fn number(&mut self, node: Node, value: u64) {
         match node {
-            Node::Count(count) => self.counts[count as usize] = Some(value),
+            Node::Count(count) => {
+                self.counts[count as usize] = Some(value);
+                self.has_usage |= count != Count::CacheWrite1h;
+            }
             Node::ErrorCode => self.error_code = Some(value.to_string().into()),
             Node::RootCode => self.current.root_code = Some(value.to_string().into()),
             _ => {}

@@ -25,8 +25,10 @@ use parking_lot::Mutex;
 use tiktoken_rs::CoreBPE;
 
 use super::{
+    is_counted,
     prompt::PromptText,
-    text::{Collector, TextBudget, Texts},
+    response::generated,
+    text::{TextBudget, Texts},
 };
 
 /// Records that wait for their estimate; past it they go without one.
@@ -94,12 +96,20 @@ impl Estimator {
         }
     }
 
+    /// Whether this request makes a provider count tokens, as far as can be told
+    /// before its answer. Paths below an operation's own (`…/count_tokens`,
+    /// `…/batches`) do not.
+    pub fn may_want(record: &Record) -> bool {
+        const LAST_WORDS: [&str; 4] = ["completions", "responses", "embeddings", "messages"];
+        let last = record.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        &*record.method == "POST" && is_counted(record.operation) && LAST_WORDS.contains(&last)
+    }
+
     /// Whether an estimate of this record's usage means something.
     pub fn wants(record: &Record) -> bool {
-        use Operation::{Chat, Completions, Embeddings, Messages, Responses};
         record.usage_source == UsageSource::Unknown
             && record.upstream_status_code.is_some_and(|status| (200..300).contains(&status))
-            && matches!(record.operation, Chat | Completions | Embeddings | Messages | Responses)
+            && Self::may_want(record)
     }
 
     /// Delivers what is queued and ends the thread; `with_estimates` false means
@@ -160,19 +170,29 @@ impl Tables {
         let record = &mut job.record;
         let model = record.response_model.as_deref().or(record.model.as_deref());
         let Some((table, method)) = self.for_model(model.unwrap_or_default()) else { return };
-        let count = |text: &Collector| {
-            let tokens = table.encode_ordinary(&String::from_utf8_lossy(text.kept())).len();
-            scaled(tokens as u64, text.kept().len() as u64, text.bytes())
-        };
-        let input = job.texts.request.as_ref().map(|body| {
-            let prompt = PromptText::of(body.kept(), body.budget());
-            let chat = if record.operation == Operation::Chat { TOKENS_A_CHAT } else { 0 };
-            let tokens = count(&prompt.text) + prompt.messages * TOKENS_A_MESSAGE + chat;
-            scaled(tokens, body.kept().len() as u64, body.bytes())
+        let count = |text: &str| table.encode_ordinary(text).len();
+        let chat = if record.operation == Operation::Chat { TOKENS_A_CHAT } else { 0 };
+        let input = job.texts.request.as_ref().and_then(|body| {
+            let prompt = PromptText::of(body)?;
+            let tokens = prompt.text.tokens(count) + prompt.messages * TOKENS_A_MESSAGE + chat;
+            Some(body.scaled(tokens))
         });
-        let output = job.texts.answer.as_ref().map(count);
+        let output = job.texts.answer.as_ref().and_then(|answer| {
+            let text = generated(answer)?;
+            Some(answer.scaled(text.tokens(count)))
+        });
+        // Nothing found is nothing known, never zero.
+        let (input, output) = (input.filter(|tokens| *tokens > 0), output.filter(|t| *t > 0));
+        // Some failures come with status 200, and cost nothing.
+        let failed = record.error.is_some() && output.is_none();
+        if failed || (input.is_none() && output.is_none()) {
+            return;
+        }
+        let total = input.filter(|_| record.operation == Operation::Embeddings);
+        let (input_tokens, output_tokens) = (input, output);
         record.usage =
-            Usage { input_tokens: input, output_tokens: output, ..Usage::default() }.with_total();
+            Usage { input_tokens, output_tokens, total_tokens: total, ..Usage::default() }
+                .with_total();
         record.usage_source = UsageSource::Estimated;
         record.usage_method = Some(method);
     }
@@ -198,13 +218,4 @@ impl Tables {
         }
         slot.as_ref().map(|table| (table, method))
     }
-}
-
-/// The tokens of a text of which only the beginning was kept.
-fn scaled(tokens: u64, kept_bytes: u64, bytes: u64) -> u64 {
-    if kept_bytes == 0 || kept_bytes == bytes {
-        return tokens;
-    }
-    let scaled = u128::from(tokens) * u128::from(bytes) / u128::from(kept_bytes);
-    u64::try_from(scaled).unwrap_or(u64::MAX)
 }

@@ -124,11 +124,6 @@ impl<N: Copy> Scanner<N> {
         self.buffer.clear();
     }
 
-    /// The text has ended.
-    pub(super) fn is_done(&self) -> bool {
-        self.state == State::Done
-    }
-
     /// Reads on. Cutting the text elsewhere never changes what the sink is told,
     /// only where pieces begin.
     pub(super) fn feed<S: Sink<Node = N>>(&mut self, bytes: &[u8], sink: &mut S) {

@@ -1,7 +1,10 @@
 //! Which strings of a request body are prompt text.
 
 use super::json::{Scalar, Scanner, Sink};
-use super::text::{Collector, TextBudget};
+use super::{
+    decode::Take,
+    text::{Kept, Text},
+};
 
 /// Deep in tool schemas and content parts every string counts, but for those
 /// that are names of things or data.
@@ -17,16 +20,29 @@ pub(super) enum Node {
 /// The prompt text of a request body, for an estimate of its tokens.
 #[derive(Debug)]
 pub(super) struct PromptText {
-    pub(super) text: Collector,
+    pub(super) text: Text,
     pub(super) messages: u64,
 }
 
 impl PromptText {
     /// Reads `body`, which may be cut at its end.
-    pub(super) fn of(body: &[u8], budget: &TextBudget) -> Self {
-        let mut found = Self { text: Collector::new(budget), messages: 0 };
-        Scanner::new(Node::Root).feed(body, &mut found);
-        found
+    pub(super) fn of(body: &Kept) -> Option<Self> {
+        let found = Self { text: Text::default(), messages: 0 };
+        let reader = Reader { scanner: Scanner::new(Node::Root), found: Some(found) };
+        body.feed(reader, |reader| reader.found.take()).flatten()
+    }
+}
+
+struct Reader {
+    scanner: Scanner<Node>,
+    found: Option<PromptText>,
+}
+
+impl Take for Reader {
+    fn take(&mut self, decoded: &[u8]) {
+        if let Some(found) = &mut self.found {
+            self.scanner.feed(decoded, found);
+        }
     }
 }
 

@@ -4,18 +4,19 @@ use std::fmt;
 
 use bytes::Bytes;
 use domain::{
-    provider::{Operation, ProviderKind},
+    provider::Operation,
     record::{END_USER_CHARS_MAX, MODEL_BYTES_MAX, bounded},
 };
 use http::{HeaderMap, header};
 
 use super::{
     Shape, codings,
-    decode::{Decoder, Take},
+    decode::{Coding, Decoder, Take},
+    is_counted,
     json::Scanner,
     multipart::Form,
     question::{Node, Question},
-    text::{Collector, TextBudget},
+    text::{Kept, TextBudget},
 };
 
 /// What a request body says, as far as it was seen.
@@ -28,14 +29,17 @@ pub struct RequestFacts {
     pub stream: bool,
     /// `"stream_options": {"include_usage": true}`.
     pub include_usage: bool,
-    /// The body, kept only where the provider may not report usage; see
+    /// The body, in case the provider does not report usage; see
     /// [`super::Texts::of`].
-    pub text: Option<Collector>,
+    pub text: Option<Kept>,
 }
 
 /// Watches the bytes of a request on their way up.
 pub struct RequestObserver {
     way: Way,
+    /// How the body is coded, until the kept body knows.
+    codings: Vec<Coding>,
+    text: Option<Kept>,
 }
 
 enum Way {
@@ -48,8 +52,6 @@ enum Way {
 struct Reader {
     body: Body,
     question: Question,
-    text: Option<Collector>,
-    kind: ProviderKind,
     operation: Operation,
 }
 
@@ -59,7 +61,7 @@ enum Body {
 }
 
 impl RequestObserver {
-    pub fn new(kind: ProviderKind, operation: Operation, headers: &HeaderMap) -> Self {
+    pub fn new(operation: Operation, headers: &HeaderMap) -> Self {
         let body = match Shape::of(headers) {
             Shape::Json | Shape::Text => Some(Body::Json(Scanner::new(Node::Root))),
             Shape::Form => {
@@ -68,30 +70,32 @@ impl RequestObserver {
             }
             Shape::EventStream | Shape::Other => None,
         };
-        let Some(body) = body else { return Self { way: Way::Blind } };
-        let reader = Reader { body, question: Question::default(), text: None, kind, operation };
-        let way = match codings(headers) {
-            Some(codings) if codings.is_empty() => Way::Plain(Box::new(reader)),
-            Some(codings) => Decoder::new(&codings, reader).map_or(Way::Blind, Way::Coded),
-            None => Way::Blind,
+        let blind = || Self { way: Way::Blind, codings: Vec::new(), text: None };
+        let Some(body) = body else { return blind() };
+        let Some(codings) = codings(headers) else { return blind() };
+        let reader = Reader { body, question: Question::default(), operation };
+        let way = if codings.is_empty() {
+            Way::Plain(Box::new(reader))
+        } else {
+            Decoder::new(&codings, reader).map_or(Way::Blind, Way::Coded)
         };
-        Self { way }
+        Self { way, codings, text: None }
     }
 
-    /// Keeps the body for an estimate, within `budget`, while the provider may
-    /// leave usage out: dropped as soon as the body says otherwise.
+    /// Keeps the body, within `budget`, for an estimate where the provider should
+    /// report no usage.
     #[must_use]
     pub fn collecting(mut self, budget: &TextBudget) -> Self {
-        if let Some(reader) = self.reader()
-            && reader.may_lack_usage()
-            && matches!(reader.body, Body::Json(_))
-        {
-            reader.text = Some(Collector::new(budget));
+        if self.reader().is_some_and(|reader| reader.can_be_estimated()) {
+            self.text = Some(Kept::new(budget, std::mem::take(&mut self.codings), false));
         }
         self
     }
 
     pub fn data(&mut self, bytes: &Bytes) {
+        if let Some(text) = &mut self.text {
+            text.push(bytes);
+        }
         match &mut self.way {
             Way::Plain(reader) => reader.take(bytes),
             Way::Coded(decoder) => decoder.push(bytes),
@@ -99,10 +103,21 @@ impl RequestObserver {
         }
     }
 
-    /// Whether the answer may come without usage, as far as the body was seen:
-    /// then the generated text is worth keeping too.
-    pub fn may_lack_usage(&mut self) -> bool {
-        self.reader().is_some_and(|reader| reader.text.is_some())
+    /// Whether usage can be estimated: then the answer is worth keeping too.
+    pub fn is_collecting(&self) -> bool {
+        self.text.is_some()
+    }
+
+    /// Usage is known: nothing is kept any more.
+    pub fn forget(&mut self) {
+        self.text = None;
+    }
+
+    /// The answer is a stream: the body is kept for as long as that takes.
+    pub fn lasts(&mut self) {
+        if let Some(text) = &mut self.text {
+            text.make_lasting();
+        }
     }
 
     /// The model asked for, as far as the body was seen.
@@ -111,8 +126,9 @@ impl RequestObserver {
     }
 
     pub fn finish(mut self) -> RequestFacts {
+        let text = self.text.take();
         let Some(reader) = self.reader() else { return RequestFacts::default() };
-        reader.finish()
+        RequestFacts { text, ..reader.finish() }
     }
 
     fn reader(&mut self) -> Option<&mut Reader> {
@@ -131,17 +147,10 @@ impl fmt::Debug for RequestObserver {
 }
 
 impl Reader {
-    /// OpenAI leaves usage out of streams that do not ask for it; Anthropic never
-    /// does; servers that imitate either may do anything.
-    fn may_lack_usage(&self) -> bool {
-        use Operation::{Chat, Completions, Embeddings, Messages, Responses};
-        match self.kind {
-            ProviderKind::Anthropic => false,
-            ProviderKind::Openai => matches!(self.operation, Chat | Completions),
-            ProviderKind::Other => {
-                matches!(self.operation, Chat | Completions | Embeddings | Messages | Responses)
-            }
-        }
+    /// Any provider may leave usage out: OpenAI of streams that do not ask for
+    /// it, servers that imitate one or the other of whatever they like.
+    fn can_be_estimated(&self) -> bool {
+        is_counted(self.operation) && matches!(self.body, Body::Json(_))
     }
 
     fn finish(&mut self) -> RequestFacts {
@@ -152,7 +161,7 @@ impl Reader {
             end_user: end_user.map(|user| first_chars(&user, END_USER_CHARS_MAX).into()),
             stream: question.stream,
             include_usage: question.include_usage,
-            text: self.text.take(),
+            text: None,
         }
     }
 }
@@ -162,15 +171,7 @@ impl Take for Reader {
         let question = &mut self.question;
         match &mut self.body {
             Body::Json(scanner) => {
-                if let Some(text) = &mut self.text {
-                    text.push(decoded);
-                }
-                let was_done = scanner.is_done();
                 scanner.feed(decoded, question);
-                let reports = question.include_usage || !question.stream;
-                if scanner.is_done() && !was_done && self.kind == ProviderKind::Openai && reports {
-                    self.text = None;
-                }
             }
             Body::Form(form) => {
                 form.feed(decoded, &mut |name, value, _is_whole| question.field(name, value));

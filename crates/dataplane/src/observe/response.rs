@@ -14,10 +14,11 @@ use super::{
     Shape,
     answer::{Answer, Node, Spoken, text},
     codings,
-    decode::{Decoder, Take},
+    decode::{Coding, Decoder, Take},
+    is_counted,
     json::Scanner,
     sse::{Events, Sse},
-    text::{Collector, TextBudget},
+    text::{Kept, Text, TextBudget},
 };
 
 const DONE: &[u8] = b"[DONE]";
@@ -43,15 +44,18 @@ pub struct ResponseFacts {
     /// `[DONE]` where the provider is OpenAI; a finish reason is enough of
     /// others, some of which leave `[DONE]` out.
     pub unterminated: bool,
-    /// The generated text, kept only where it was asked for and the provider
+    /// The answer itself, kept only where it was asked for and the provider
     /// reported no usage; see [`super::Texts::of`].
-    pub text: Option<Collector>,
+    pub text: Option<Kept>,
 }
 
 /// Watches the bytes of an answer on their way down.
 pub struct ResponseObserver {
     way: Way,
     told_of_token: bool,
+    /// How the answer is coded, until the kept answer knows.
+    codings: Vec<Coding>,
+    text: Option<Kept>,
 }
 
 enum Way {
@@ -94,26 +98,34 @@ impl ResponseObserver {
             Shape::Json => Body::Json,
             Shape::EventStream => Body::Stream(Sse::new()),
             Shape::Text => Body::Undecided,
-            Shape::Form | Shape::Other => return Self { way: Way::Blind, told_of_token: true },
+            Shape::Form | Shape::Other => return Self::blind(),
         };
+        let Some(codings) = codings(headers) else { return Self::blind() };
         let is_stream = matches!(body, Body::Stream(_));
         let reader =
             Reader { body, content: Content::new(is_stream, status, operation), kind, operation };
-        let way = match codings(headers) {
-            Some(codings) if codings.is_empty() => Way::Plain(Box::new(reader)),
-            Some(codings) => Decoder::new(&codings, reader).map_or(Way::Blind, Way::Coded),
-            None => Way::Blind,
+        let way = if codings.is_empty() {
+            Way::Plain(Box::new(reader))
+        } else {
+            Decoder::new(&codings, reader).map_or(Way::Blind, Way::Coded)
         };
-        Self { way, told_of_token: !is_stream }
+        Self { way, told_of_token: !is_stream, codings, text: None }
     }
 
-    /// Keeps the generated text of a good answer for an estimate, within `budget`.
+    fn blind() -> Self {
+        Self { way: Way::Blind, told_of_token: true, codings: Vec::new(), text: None }
+    }
+
+    /// Keeps a good answer, within `budget` and until it reports usage, for an
+    /// estimate. Embeddings are no text.
     #[must_use]
     pub fn collecting(mut self, budget: &TextBudget) -> Self {
-        if let Some(reader) = self.reader()
-            && !reader.content.answer.is_failure
-        {
-            reader.content.answer.collector = Some(Collector::new(budget));
+        let Some(reader) = self.reader() else { return self };
+        let operation = reader.operation;
+        let has_text = is_counted(operation) && operation != Operation::Embeddings;
+        let is_stream = reader.content.answer.is_stream;
+        if has_text && !reader.content.answer.is_failure {
+            self.text = Some(Kept::new(budget, std::mem::take(&mut self.codings), is_stream));
         }
         self
     }
@@ -121,29 +133,44 @@ impl ResponseObserver {
     /// Returns true once: with the first generated content of a stream (the
     /// first token). The answers that come at once have none.
     pub fn data(&mut self, bytes: &Bytes) -> bool {
-        let generated = match &mut self.way {
+        let answer = match &mut self.way {
             Way::Plain(reader) => {
                 reader.take(bytes);
-                reader.content.answer.generated
+                &reader.content.answer
             }
             Way::Coded(decoder) => {
                 decoder.push(bytes);
-                decoder.target().content.answer.generated
+                &decoder.target().content.answer
             }
-            Way::Blind => false,
+            Way::Blind => return false,
         };
-        if generated && !self.told_of_token {
+        if let Some(text) = &mut self.text {
+            if answer.has_usage {
+                self.text = None;
+            } else {
+                text.push(bytes);
+            }
+        }
+        if answer.generated && !self.told_of_token {
             self.told_of_token = true;
             return true;
         }
         false
     }
 
+    /// Whether usage was reported already: nothing needs to be kept for an
+    /// estimate.
+    pub fn knows_usage(&mut self) -> bool {
+        self.reader().is_some_and(|reader| reader.content.answer.has_usage)
+    }
+
     /// `complete`: the body reached its end.
     pub fn finish(mut self, complete: bool) -> ResponseFacts {
         let undecoded = matches!(&self.way, Way::Coded(decoder) if decoder.is_broken());
+        let text = self.text.take();
         let Some(reader) = self.reader() else { return ResponseFacts::default() };
-        reader.finish(complete, undecoded)
+        let facts = reader.finish(complete, undecoded);
+        ResponseFacts { text: text.filter(|_| facts.usage.is_none()), ..facts }
     }
 
     fn reader(&mut self) -> Option<&mut Reader> {
@@ -185,18 +212,17 @@ impl Reader {
         let unterminated =
             is_stream && !undecoded && content.is_unterminated(self.kind, self.operation);
         let answer = &mut content.answer;
-        let usage = answer.usage();
         ResponseFacts {
             response_model: answer.model.take(),
             finish_reason: answer.finish_reason.take(),
-            usage,
+            usage: answer.usage(),
             cache_write_1h_tokens: answer.cache_write_1h_tokens(),
             error_code: answer.error_code.take(),
             error: answer.error.take(),
             failed_midstream: answer.failed_midstream,
             events: is_stream.then_some(content.events),
             unterminated,
-            text: answer.collector.take().filter(|_| usage.is_none()),
+            text: None,
         }
     }
 
@@ -289,7 +315,17 @@ impl Events for Content {
     }
 }
 
+/// The generated text of a kept answer.
+pub(super) fn generated(answer: &Kept) -> Option<Text> {
+    let is_stream = answer.is_stream();
+    let body = if is_stream { Body::Stream(Sse::new()) } else { Body::Undecided };
+    let (kind, operation) = (ProviderKind::Other, Operation::Other);
+    let mut content = Content::new(is_stream, 200, operation);
+    content.answer.text = Some(Text::default());
+    let reader = Reader { body, content, kind, operation };
+    answer.feed(reader, |reader| reader.content.answer.text.take()).flatten()
+}
+
 fn is_generation(operation: Operation) -> bool {
-    use Operation::{Chat, Completions, Embeddings, Images, Messages, Responses};
-    matches!(operation, Chat | Completions | Embeddings | Images | Messages | Responses)
+    is_counted(operation) || operation == Operation::Images
 }

@@ -289,3 +289,46 @@ async fn http2_by_prior_knowledge_is_served() {
     drop(client);
     harness.finish().await;
 }
+
+/// A chat answer without figures, plain.
+const UNCOUNTED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+content-length: 158\r\n\r\n{\"object\":\"chat.completion\",\"model\":\"gpt-4o-mini-2024-07-18\",\
+\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"hi you\"},\"finish_reason\":\"stop\"}]}";
+
+#[tokio::test]
+async fn usage_that_nobody_reports_is_estimated() {
+    let upstream = scripted(async move |mut stream: TcpStream| {
+        while let Some(request) = read_request(&mut stream).await {
+            let events = format!("{}{}0\r\n\r\n", event("hi"), event(" you"));
+            let answer = if request.contains("stream") {
+                format!("{STREAM_HEAD}{events}").into_bytes()
+            } else {
+                UNCOUNTED.to_vec()
+            };
+            stream.write_all(&answer).await.unwrap();
+        }
+    })
+    .await;
+    let mut harness = Harness::start(upstream, |_| {}).await;
+    let message = r#""messages":[{"role":"user","content":"hello world"}]"#;
+    let asks = r#""stream":true,"stream_options":{"include_usage":true}"#;
+    for request in [
+        format!(r#"{{"model":"gpt-4o-mini",{message}}}"#),
+        format!(r#"{{"model":"gpt-4o-mini",{asks},{message}}}"#),
+    ] {
+        let answer = harness.post("/v1/chat/completions", &request).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let record = harness.record().await;
+        for (field, expected) in [
+            ("usage_source", "estimated".into()),
+            ("usage_method", "tiktoken:o200k_base".into()),
+            ("input_tokens", serde_json::json!(9)),
+            ("output_tokens", serde_json::json!(2)),
+            ("total_tokens", serde_json::json!(11)),
+        ] {
+            assert_eq!(record[field], expected, "{field} of {record}");
+        }
+        assert!(record["cost_usd"].is_string(), "cost_usd of {record}");
+    }
+    harness.finish().await;
+}

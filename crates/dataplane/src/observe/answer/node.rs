@@ -19,6 +19,8 @@ pub(in crate::observe) enum Node {
     Delta,
     /// Generated text: a string, or parts with strings in them.
     Generated,
+    /// What a tool is called with, where it is an object.
+    ToolInput,
     Incomplete,
     IncompleteReason,
     Error,

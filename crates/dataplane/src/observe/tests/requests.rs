@@ -4,7 +4,7 @@ use super::*;
 
 fn observe(content_type: &str, body: &[u8], cut: Cut) -> RequestFacts {
     let headers = headers(content_type, None);
-    let mut observer = RequestObserver::new(ProviderKind::Openai, Operation::Chat, &headers);
+    let mut observer = RequestObserver::new(Operation::Chat, &headers);
     for frame in frames(body, cut) {
         observer.data(&frame);
     }
@@ -112,31 +112,21 @@ fn rules_see_scalars_and_refuse_what_is_undecidable() {
 }
 
 #[test]
-fn bodies_are_kept_only_while_usage_may_be_missing() {
+fn bodies_are_kept_where_tokens_are_counted() {
     let budget = TextBudget::new(1 << 20);
-    let kept = |kind, operation, body: &str| {
-        let mut observer =
-            RequestObserver::new(kind, operation, &headers("application/json", None))
-                .collecting(&budget);
-        observer.data(&Bytes::copy_from_slice(body.as_bytes()));
-        assert_eq!(observer.may_lack_usage(), observer.finish().text.is_some());
-        let mut observer =
-            RequestObserver::new(kind, operation, &headers("application/json", None))
-                .collecting(&budget);
-        observer.data(&Bytes::copy_from_slice(body.as_bytes()));
-        observer.finish().text.is_some()
+    let kept = |operation, content_type: &str, body: &'static str| {
+        let headers = headers(content_type, None);
+        let mut observer = RequestObserver::new(operation, &headers).collecting(&budget);
+        observer.data(&Bytes::from_static(body.as_bytes()));
+        let is_collecting = observer.is_collecting();
+        assert_eq!(observer.finish().text.is_some(), is_collecting);
+        is_collecting
     };
-    use ProviderKind::{Anthropic, Openai, Other};
-    assert!(kept(Openai, Operation::Chat, r#"{"messages":[],"stream":true}"#));
-    assert!(!kept(Openai, Operation::Chat, r#"{"messages":[]}"#));
-    assert!(!kept(
-        Openai,
-        Operation::Chat,
-        r#"{"stream":true,"stream_options":{"include_usage":true}}"#
-    ));
-    assert!(!kept(Openai, Operation::Responses, r#"{"stream":true}"#));
-    assert!(!kept(Anthropic, Operation::Messages, r#"{"stream":true}"#));
-    assert!(kept(Other, Operation::Embeddings, r#"{"input":"x"}"#));
-    assert!(!kept(Other, Operation::Images, r#"{"prompt":"x"}"#));
-    assert_eq!(budget.left(), 1 << 20, "all text is given back");
+    let json = "application/json";
+    assert!(kept(Operation::Chat, json, r#"{"messages":[],"stream":true}"#));
+    assert!(kept(Operation::Messages, json, r#"{"messages":[]}"#));
+    assert!(kept(Operation::Embeddings, json, r#"{"input":"x"}"#));
+    assert!(!kept(Operation::Images, json, r#"{"prompt":"x"}"#));
+    assert!(!kept(Operation::Chat, "application/octet-stream", "{}"));
+    assert_eq!(budget.left(), 1 << 20);
 }

@@ -149,7 +149,7 @@ proptest! {
             let read = |cut| {
                 let headers = headers(content_type, None);
                 let mut observer =
-                    RequestObserver::new(ProviderKind::Other, Operation::Chat, &headers);
+                    RequestObserver::new(Operation::Chat, &headers);
                 frames(&body, cut).iter().for_each(|frame| observer.data(frame));
                 format!("{:?}", observer.finish())
             };
