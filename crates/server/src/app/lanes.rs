@@ -98,7 +98,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_that_was_given_up_goes_on() {
-        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
         let thread = std::thread::spawn(move || released.recv().unwrap_or_default());
         let mut lanes =
             Lanes { threads: vec![thread], joining: None, cut: CancellationToken::new() };
