@@ -49,7 +49,7 @@ fn main() {
     let budget = TextBudget::default();
 
     measure(&format!("answer, JSON, {} B", answer.len()), 1, || {
-        let mut observer = ResponseObserver::new(kind, chat, 200, &json);
+        let mut observer = ResponseObserver::new(kind, chat, 200, &json).collecting(&budget);
         observer.data(black_box(&answer));
         black_box(observer.finish(true));
     });

@@ -305,16 +305,22 @@ async fn usage_that_nobody_reports_is_estimated() {
             } else {
                 UNCOUNTED.to_vec()
             };
-            stream.write_all(&answer).await.unwrap();
+            let cut = if request.contains("broken") { answer.len() - 5 } else { answer.len() };
+            stream.write_all(&answer[..cut]).await.unwrap();
+            if cut < answer.len() {
+                return;
+            }
         }
     })
     .await;
     let mut harness = Harness::start(upstream, |_| {}).await;
     let message = r#""messages":[{"role":"user","content":"hello world"}]"#;
     let asks = r#""stream":true,"stream_options":{"include_usage":true}"#;
-    for request in [
-        format!(r#"{{"model":"gpt-4o-mini",{message}}}"#),
-        format!(r#"{{"model":"gpt-4o-mini",{asks},{message}}}"#),
+    for (request, partial) in [
+        (format!(r#"{{"model":"gpt-4o-mini",{message}}}"#), false),
+        // It lacks `[DONE]`.
+        (format!(r#"{{"model":"gpt-4o-mini",{asks},{message}}}"#), true),
+        (format!(r#"{{"model":"gpt-4o-mini","user":"broken",{asks},{message}}}"#), true),
     ] {
         let answer = harness.post("/v1/chat/completions", &request).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -325,6 +331,7 @@ async fn usage_that_nobody_reports_is_estimated() {
             ("input_tokens", serde_json::json!(9)),
             ("output_tokens", serde_json::json!(2)),
             ("total_tokens", serde_json::json!(11)),
+            ("partial", partial.into()),
         ] {
             assert_eq!(record[field], expected, "{field} of {record}");
         }
