@@ -77,8 +77,29 @@ fn next_credential(text: &str) -> Option<(usize, usize)> {
     None
 }
 
+/// Bytes that a prefix or a scheme may begin with: most words begin otherwise.
+const BEGINS: [bool; 256] = {
+    let mut begins = [false; 256];
+    let mut at = 0;
+    while at < PREFIXES.len() {
+        begins[PREFIXES[at].as_bytes()[0] as usize] = true;
+        at += 1;
+    }
+    at = 0;
+    while at < SCHEMES.len() {
+        let first = SCHEMES[at].as_bytes()[0];
+        begins[first.to_ascii_lowercase() as usize] = true;
+        begins[first.to_ascii_uppercase() as usize] = true;
+        at += 1;
+    }
+    begins
+};
+
 fn credential_at(text: &str, at: usize) -> Option<(usize, usize)> {
     let rest = &text.as_bytes()[at..];
+    if !BEGINS[usize::from(rest[0])] {
+        return None;
+    }
     let prefixed = PREFIXES.iter().find(|prefix| rest.starts_with(prefix.as_bytes()));
     if let Some(prefix) = prefixed {
         let end = run_end(text, at + prefix.len());

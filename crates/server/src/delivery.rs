@@ -189,7 +189,7 @@ impl Thread {
                 let bytes = rendered(now, look, piece);
                 target.write(bytes)?;
                 counts.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+                let lines = memchr::memchr_iter(b'\n', bytes).count();
                 counts.lines.fetch_add(lines as u64, Ordering::Relaxed);
             }
             Ok(())
