@@ -229,7 +229,7 @@ impl Reader {
     /// JSON is taken at its first character, whatever the type says; the rest
     /// only matters as the text of an error.
     fn decide(&mut self, decoded: &[u8]) {
-        let Some(first) = decoded.trim_ascii_start().first() else { return };
+        let Some(first) = decoded.first() else { return };
         self.body = match first {
             b'{' | b'[' | b'"' => Body::Json,
             _ if self.content.answer.is_failure => Body::Text(Vec::new()),
@@ -240,7 +240,11 @@ impl Reader {
 
 impl Take for Reader {
     fn take(&mut self, decoded: &[u8]) {
+        let mut decoded = decoded;
         if matches!(self.body, Body::Undecided) {
+            // What counts as blank here may not in JSON: it goes no further,
+            // wherever the bytes were cut.
+            decoded = decoded.trim_ascii_start();
             self.decide(decoded);
         }
         let content = &mut self.content;

@@ -48,6 +48,14 @@ fn ten_thousand_levels_are_passed_over() {
     );
 }
 
+/// Found by fuzzing: blank for ASCII, not for JSON.
+#[test]
+fn a_form_feed_before_an_error_changes_nothing() {
+    let body = "\u{c}\"it broke\"";
+    let case = Case { content_type: "text/plain", ..Case::json(Operation::Chat, 500, body) };
+    assert_eq!(case.facts().error.as_deref(), Some("it broke"));
+}
+
 #[test]
 fn texts_of_others_are_bounded() {
     let long = "\u{e9}".repeat(5000);
