@@ -3,7 +3,10 @@
 //! cargo-fuzz wants nightly for its sanitizers; coverage alone is a pass that
 //! stable has too, so the targets are built with it by hand.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -30,10 +33,14 @@ pub fn run(mut args: Args) -> Result<()> {
     if let Some(why) = missing() {
         bail!("cannot fuzz: {why}");
     }
-    match target {
-        None => every_target(seconds).map(|_| ()),
-        Some(target) => run_target(&build()?, &target, seconds),
+    let binaries = build()?;
+    let targets = target.map_or_else(targets, |target| Ok(vec![target]))?;
+    for target in targets {
+        // New inputs stay below target/ and are begun with next time.
+        let found = shell::target_dir().join("fuzz/corpus").join(&target);
+        run_target(&binaries, &target, seconds, &found, None)?;
     }
+    Ok(())
 }
 
 /// Why fuzzing is not possible here, if it is not.
@@ -45,12 +52,17 @@ pub fn missing() -> Option<&'static str> {
     (!compiler).then_some("no C++ compiler (libFuzzer is C++)")
 }
 
-/// Each target of `fuzz/Cargo.toml` in turn; how many there were.
-pub fn every_target(seconds: u32) -> Result<u64> {
+/// Each target for a short time, the same inputs each time: a change is judged
+/// by what it changed. How many targets there were.
+pub fn briefly(seconds: u32) -> Result<u64> {
     let binaries = build()?;
     let targets = targets()?;
     for target in &targets {
-        run_target(&binaries, target, seconds)?;
+        let found = shell::target_dir().join("fuzz/brief").join(target);
+        if found.exists() {
+            std::fs::remove_dir_all(&found)?;
+        }
+        run_target(&binaries, target, seconds, &found, Some(1))?;
     }
     Ok(targets.len() as u64)
 }
@@ -86,18 +98,24 @@ fn host() -> Result<String> {
     Ok(host.context("rustc names no host")?.to_owned())
 }
 
-fn run_target(binaries: &std::path::Path, target: &str, seconds: u32) -> Result<()> {
+fn run_target(
+    binaries: &Path,
+    target: &str,
+    seconds: u32,
+    found: &Path,
+    seed: Option<u32>,
+) -> Result<()> {
     println!("fuzz {target}: {seconds} s");
-    // New inputs go below target/; the committed ones are only read.
-    let found = shell::target_dir().join("fuzz/corpus").join(target);
-    std::fs::create_dir_all(&found)?;
+    std::fs::create_dir_all(found)?;
     let mut command = Command::new(binaries.join(target));
     command.arg(format!("-max_total_time={seconds}"));
     command.arg(format!("-max_len={INPUT_BYTES_MAX}"));
     command.arg(format!("-rss_limit_mb={MEMORY_MB_MAX}"));
     command.arg("-verbosity=0").arg("-print_final_stats=0");
+    command.args(seed.map(|seed| format!("-seed={seed}")));
     command.arg(format!("-artifact_prefix={}/", found.display()));
-    command.arg(&found);
+    command.arg(found);
+    // The committed inputs are only read.
     let committed = shell::root().join("fuzz/corpus").join(target);
     if committed.exists() {
         command.arg(committed);

@@ -91,7 +91,7 @@ pub fn skip(what: &str, why: &str) -> Result<Tally> {
 fn fuzz_briefly() -> Result<Tally> {
     match fuzz::missing() {
         Some(why) => skip("the short fuzz run", why),
-        None => fuzz::every_target(FUZZ_SECONDS).map(|passed| Tally { passed, failed: 0 }),
+        None => fuzz::briefly(FUZZ_SECONDS).map(|passed| Tally { passed, failed: 0 }),
     }
 }
 
