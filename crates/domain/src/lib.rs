@@ -20,6 +20,8 @@ pub mod token;
 pub mod usage;
 pub mod price;
 pub mod record;
+pub mod fields;
+pub mod query;
 pub mod redact;
 pub mod role;
 pub mod audit;
