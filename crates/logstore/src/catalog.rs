@@ -44,6 +44,7 @@ pub use retain::{Policy, PruneReport};
 pub use seal::SealReport;
 pub use sealer::{Sealer, SealerConfig};
 pub use snapshot::{HotPart, SegmentRef, Snapshot, snapshot};
+pub(crate) use snapshot::beyond;
 pub use store::{Catalog, CatalogConfig, CatalogFigures};
 
 use crate::segment::SegmentError;

@@ -110,6 +110,22 @@ pub(crate) fn segments_of(
     Ok(found)
 }
 
+/// Instances that have segments, listed or not.
+pub(crate) fn owners(fs: &dyn Fs, data_dir: &Path) -> Result<Vec<InstanceId>, CatalogError> {
+    let mut found: Vec<InstanceId> = Vec::new();
+    for dataset in Dataset::ALL {
+        walk(fs, data_dir, *dataset, &mut |_, name| {
+            let whole = name.trim_end_matches(UNFINISHED);
+            if let Some(name) = SegmentName::parse(whole)
+                && !found.contains(&name.instance)
+            {
+                found.push(name.instance);
+            }
+        })?;
+    }
+    Ok(found)
+}
+
 /// Whatever a crash left of files of these instances: unfinished ones, and side
 /// indexes without their segment.
 pub(crate) fn fragments(
