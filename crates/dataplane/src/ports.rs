@@ -2,7 +2,7 @@
 //! tell what happened ([`Outbox`]). The server implements both.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{
@@ -70,7 +70,7 @@ pub struct Grant {
     pub max_requests: Option<u64>,
     pub rate_limit_rpm: Option<u32>,
     /// By provider name; the value is sensitive and ready to send.
-    pub keys: HashMap<Arc<str>, ProviderKey>,
+    pub keys: BTreeMap<Arc<str>, ProviderKey>,
     pub live: Arc<Live>,
 }
 
