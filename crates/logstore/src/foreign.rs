@@ -40,6 +40,7 @@ use self::{
     emit::Emitter,
     plan::{Plan, TimeRange},
     run::Run,
+    source::Sizes,
 };
 use crate::{
     engine::{Budget, Cancel, EngineError, Problem, Progress, Stop},
@@ -198,11 +199,11 @@ pub fn search(
 ) -> Result<Report, EngineError> {
     let plan = search.plan(&[])?;
     let emitter = Emitter::new(search.take, search.context, search.budget.memory_bytes, visit);
-    Run::new(fs, search, &plan).over(inputs, Some(emitter), &mut [(), ()])
+    Run::new(fs, search, &plan, Sizes::default()).over(inputs, Some(emitter), &mut [(), ()])
 }
 
 /// Counts the lines that match: [`Report::matched`].
 pub fn count(fs: &Arc<dyn Fs>, inputs: Vec<Input>, search: &Search) -> Result<Report, EngineError> {
     let plan = search.plan(&[])?;
-    Run::new(fs, search, &plan).over(inputs, None, &mut [(), ()])
+    Run::new(fs, search, &plan, Sizes::default()).over(inputs, None, &mut [(), ()])
 }

@@ -21,7 +21,7 @@ use super::{
     census::{Census, census},
     emit::Emitter,
     plan::{LineReader, Plan},
-    source::{Blocks, Opened, PlainFile, open, open_live},
+    source::{Blocks, Opened, PlainFile, Sizes, open, open_live},
 };
 use crate::{
     engine::{EngineError, Problem, Progress, Stop},
@@ -60,6 +60,7 @@ pub(super) struct Run<'a> {
     fs: &'a Arc<dyn Fs>,
     search: &'a Search,
     plan: &'a Plan,
+    sizes: Sizes,
     report: Report,
     progress: Progress,
     begun: Instant,
@@ -89,9 +90,14 @@ struct Answer {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(fs: &'a Arc<dyn Fs>, search: &'a Search, plan: &'a Plan) -> Self {
+    pub(super) fn new(
+        fs: &'a Arc<dyn Fs>,
+        search: &'a Search,
+        plan: &'a Plan,
+        sizes: Sizes,
+    ) -> Self {
         let (report, progress) = (Report::default(), Progress::default());
-        Self { fs, search, plan, report, progress, begun: Instant::now() }
+        Self { fs, search, plan, sizes, report, progress, begun: Instant::now() }
     }
 
     pub(super) fn over<T: Tally>(
@@ -111,7 +117,7 @@ impl<'a> Run<'a> {
             }
             let path = input.path().to_owned();
             let opened = match input {
-                Input::File(path) => open(&**self.fs, &path),
+                Input::File(path) => open(&**self.fs, &path, self.sizes),
                 Input::Stream(_, read) => open_live(read),
             };
             let problem = match opened {
@@ -155,7 +161,7 @@ impl<'a> Run<'a> {
         let [first, ..] = tallies;
         match opened {
             Opened::Live(read) => {
-                let mut blocks = Blocks::new(read, true);
+                let mut blocks = Blocks::new(read, self.sizes, true);
                 let mut reader = self.plan.reader();
                 loop {
                     let answer = next_answer(&mut blocks, search, &mut reader, first);
@@ -229,7 +235,8 @@ impl<'a> Run<'a> {
         std::thread::scope(|scope| {
             let (send, receive) = sync_channel(QUEUE_BLOCKS);
             let (give_back, recycled) = sync_channel(QUEUE_BLOCKS + 1);
-            let work = move || unpack(Blocks::new(read, false), &send, &recycled);
+            let blocks = Blocks::new(read, self.sizes, false);
+            let work = move || unpack(blocks, &send, &recycled);
             let builder = std::thread::Builder::new().name("unpack".to_owned());
             builder.spawn_scoped(scope, work).map_err(EngineError::Thread)?;
             let mut reader = self.plan.reader();
