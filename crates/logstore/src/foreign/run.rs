@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, OnceLock,
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     time::Instant,
 };
@@ -328,10 +328,7 @@ fn unpack<R: Read>(
 ) {
     loop {
         let (bytes_before, passed_before) = (blocks.bytes_read, blocks.passed_over);
-        let mut lines = match recycled.try_recv() {
-            Ok(lines) => lines,
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Vec::new(),
-        };
+        let mut lines = recycled.try_recv().unwrap_or_default();
         lines.clear();
         let (ended, error) = match blocks.next() {
             Ok(Some(block)) => {
