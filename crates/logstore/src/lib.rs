@@ -14,6 +14,7 @@
 
 pub mod check;
 pub mod cursor;
+pub mod engine;
 pub mod follow;
 pub mod format;
 pub mod fs;
