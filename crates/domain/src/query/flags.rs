@@ -41,7 +41,7 @@ pub struct Flags {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{flag}: {error}")]
 pub struct FlagError {
-    /// `query`, `status` and so on, as the API calls it.
+    /// `query`, `status` and so on: the name of the flag.
     pub flag: &'static str,
     /// Its place is one in the flag's value.
     pub error: QueryError,
@@ -88,12 +88,12 @@ impl Flags {
     fn filters(&self, reading: Reading) -> Result<Expr, FlagError> {
         let mut parts = Vec::new();
         for (flag, names) in WHOLE {
-            if let Some(value) = self.value(flag) {
+            if let Some(value) = self.value_of(flag) {
                 parts.push(any_of(reading, flag, names, &[whole(value)])?);
             }
         }
         for (flag, names) in LISTS {
-            if let Some(value) = self.value(flag) {
+            if let Some(value) = self.value_of(flag) {
                 parts.push(any_of(reading, flag, names, &list(value))?);
             }
         }
@@ -124,19 +124,26 @@ impl Flags {
         Ok(Expr::and(parts))
     }
 
-    fn value(&self, flag: &str) -> Option<&String> {
-        match flag {
-            "request-id" => self.request_id.as_ref(),
-            "correlation-id" => self.correlation_id.as_ref(),
-            "trace-id" => self.trace_id.as_ref(),
-            "token" => self.token.as_ref(),
-            "user" => self.user.as_ref(),
-            "path" => self.path.as_ref(),
-            "project" => self.project.as_ref(),
-            "model" => self.model.as_ref(),
-            "provider" => self.provider.as_ref(),
-            _ => None,
-        }
+    /// What was typed for a flag, as [`FlagError::flag`] calls it.
+    pub fn value_of(&self, flag: &str) -> Option<&str> {
+        let value = match flag {
+            "query" => &self.query,
+            "request-id" => &self.request_id,
+            "correlation-id" => &self.correlation_id,
+            "trace-id" => &self.trace_id,
+            "project" => &self.project,
+            "token" => &self.token,
+            "user" => &self.user,
+            "model" => &self.model,
+            "provider" => &self.provider,
+            "path" => &self.path,
+            "status" => &self.status,
+            "outcome" => &self.outcome,
+            "slow" => &self.slow,
+            "level" => &self.level,
+            _ => return None,
+        };
+        value.as_deref()
     }
 
     /// `500`, `5xx`, `>=400`, or a list of them.
