@@ -41,7 +41,7 @@ use domain::{
 
 pub use self::source::LINE_BYTES_MAX;
 use self::{
-    emit::Emitter,
+    emit::{Backwards, Emitter},
     plan::{Plan, TimeRange},
     run::Run,
     source::Sizes,
@@ -139,7 +139,8 @@ pub enum Take {
     /// As they are found: a stream is answered while it runs.
     All,
     First(usize),
-    /// After everything was read.
+    /// After everything was read; without context, plain files are read from
+    /// their end and only as far as needed.
     Last(usize),
 }
 
@@ -206,9 +207,29 @@ pub fn search(
     search: &Search,
     visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
 ) -> Result<Report, EngineError> {
+    search_in(fs, inputs, search, visit, Sizes::default())
+}
+
+fn search_in(
+    fs: &Arc<dyn Fs>,
+    inputs: Vec<Input>,
+    search: &Search,
+    visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
+    sizes: Sizes,
+) -> Result<Report, EngineError> {
     let plan = search.plan(&[])?;
-    let emitter = Emitter::new(search.take, search.context, search.budget.memory_bytes, visit);
-    Run::new(fs, search, &plan, Sizes::default()).over(inputs, Some(emitter), &mut [(), ()])
+    let run = Run::new(fs, search, &plan, sizes);
+    let memory_bytes = search.budget.memory_bytes;
+    match (search.take, search.context) {
+        (Take::Last(count), 0) => {
+            let mut sink = Backwards::new(count, memory_bytes, visit);
+            run.over(inputs, Some(&mut sink), &mut [(), ()])
+        }
+        (take, context) => {
+            let mut sink = Emitter::new(take, context, memory_bytes, visit);
+            run.over(inputs, Some(&mut sink), &mut [(), ()])
+        }
+    }
 }
 
 /// Counts the lines that match: [`Report::matched`].

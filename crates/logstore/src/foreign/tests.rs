@@ -8,13 +8,7 @@ use std::{io::Write as _, ops::ControlFlow, path::PathBuf, sync::Arc};
 
 use domain::query::Expr;
 
-use super::{
-    Hit, Input, Report, Search, Take,
-    emit::Emitter,
-    plan::{Plan, TimeRange},
-    run::Run,
-    source::Sizes,
-};
+use super::{Hit, Input, Report, Search, Take, search_in, source::Sizes};
 use crate::fs::{Fs, StdFs};
 
 /// What a hit said: the line, whether it is context, whether a gap is before it.
@@ -33,13 +27,7 @@ fn find(inputs: Vec<Input>, search: &Search, sizes: Sizes) -> (Vec<Shown>, Repor
         shown.push((String::from_utf8_lossy(hit.line).into_owned(), hit.context, hit.gap));
         ControlFlow::Continue(())
     };
-    let range = TimeRange { since: search.since, until: search.until };
-    let plan = Plan::new(&search.expr, range, &[]).expect("a plan");
-    let memory_bytes = search.budget.memory_bytes;
-    let emitter = Emitter::new(search.take, search.context, memory_bytes, &mut visit);
-    let fs = fs();
-    let run = Run::new(&fs, search, &plan, sizes);
-    let report = run.over(inputs, Some(emitter), &mut [(), ()]).expect("a report");
+    let report = search_in(&fs(), inputs, search, &mut visit, sizes).expect("a report");
     (shown, report)
 }
 

@@ -209,4 +209,56 @@ fn the_last_of_many_inputs_are_the_last() {
     let other = || Input::Stream("other".into(), Box::new(&b"a 3\nb\na 4\n"[..]));
     let (shown, report) = find(vec![one(), other()], &last(3, text("a")), SMALL);
     assert_eq!((lines(&shown), report.matched), (vec!["a 2", "a 3", "a 4"], 3));
+    let context = Search { context: 1, ..last(3, text("a")) };
+    let (shown, _) = find(vec![one(), other()], &context, SMALL);
+    assert_eq!(lines(&shown), ["a 2", "a 3", "b", "a 4"]);
+}
+
+#[test]
+fn only_the_end_of_a_file_is_read_for_its_last_lines() {
+    let dir = directory();
+    let bytes = "a line of text\n".repeat(10_000);
+    let plain = || input(Way::Plain, bytes.as_bytes(), dir.path());
+    let missing = Input::File(dir.path().join("missing"));
+    let (shown, report) = find(vec![missing, plain()], &last(20, text("line")), SMALL);
+    assert_eq!((shown.len(), report.problems.len()), (20, 1), "{report:?}");
+    assert!(report.bytes < 10_000, "{report:?}");
+}
+
+#[test]
+fn figures_are_those_of_the_lines() {
+    use domain::query::{parse_stats, parse_stats_for_foreign};
+    let dir = directory();
+    let bytes = r#"{"ts":"2026-11-23T10:00:30Z","model":"a","took":1,"cost_usd":"0.5","n":{"m":5}}
+{"ts":1795428090,"model":"a","took":"3","cost_usd":0.25}
+{"time":"2026-11-23T10:02:00Z","model":"b","took":-2.5,"cost_usd":"x"}
+not json
+{"model":"b","took":null}
+"#;
+    let run = |text: &str, bucket_micros| {
+        let stats = parse_stats_for_foreign(text).expect("statistics");
+        let stats = domain::query::Stats { bucket_micros, ..stats };
+        let inputs = vec![input(Way::Plain, bytes.as_bytes(), dir.path())];
+        let search = Search::new(Expr::All);
+        let answer = crate::foreign::stats(&fs(), inputs, &search, &stats, None);
+        let (table, report) = answer.expect("a table");
+        let row = |row: &Vec<crate::engine::Cell>| {
+            row.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        (table.rows.iter().map(row).collect::<Vec<_>>(), report.matched)
+    };
+    assert!(parse_stats("count by model").is_ok());
+    let (rows, matched) = run("count, sum(took), max(took), sum(cost_usd) by model", None);
+    assert_eq!(rows, ["a 2 4 3 0.75", "b 2 -2.5 -2.5 ", " 1   "]);
+    assert_eq!(matched, 5);
+    let (rows, matched) = run("count, sum(n.m)", Some(60_000_000));
+    assert_eq!(
+        rows,
+        [
+            "2026-11-23T10:00:00.000000Z 1 5",
+            "2026-11-23T10:01:00.000000Z 1 ",
+            "2026-11-23T10:02:00.000000Z 1 ",
+        ],
+    );
+    assert_eq!(matched, 3);
 }
