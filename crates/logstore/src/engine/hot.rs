@@ -293,7 +293,7 @@ impl<'a, 's> Reading<'a, 's> {
             }
             // A committed line is JSON; one that is not has no fields.
             if self.decoder.push(line, seq).is_ok() {
-                self.handles.push(batch.offset + start as u64);
+                self.handles.push(batch.start + start as u64);
             }
             if self.decoder.rows() >= BATCH_ROWS {
                 self.flush(visit)?;
