@@ -13,6 +13,7 @@ const INNER: &[(&str, &[&str])] = &[
     ("logstore", &["domain"]),
     ("tlog", &["domain"]),
     ("server", &["domain", "dataplane", "store", "logstore", "tlog"]),
+    ("generator", &["domain", "logstore"]),
     ("xtask", &[]),
 ];
 
@@ -26,7 +27,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("utoipa", &["server"]),
     ("clap", &["server"]),
     ("tracing-subscriber", &["server"]),
-    ("anyhow", &["server", "xtask"]),
+    ("anyhow", &["generator", "server", "xtask"]),
     ("getrandom", &["server", "store"]),
     ("http", &["dataplane", "server", "xtask"]),
     ("http-body", &["dataplane", "server", "xtask"]),
