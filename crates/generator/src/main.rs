@@ -6,6 +6,8 @@
 mod options;
 mod gate;
 mod write;
+mod raw;
+mod copies;
 
 /// The product's allocator: what is measured here is measured there.
 #[global_allocator]
@@ -21,6 +23,14 @@ generator write --data-dir DIR --records N
   --rate R           so many records a second, now, instead of all at once
   --also-jsonl FILE  the same lines as one raw file too
   --unsealed         leaves everything in the journal
+
+generator lines --records N --also-jsonl FILE [--seed S] [--days D] [--end TIME]
+
+  the raw file alone
+
+generator copies --from DIR --to DIR [--copies N] [--instance NAME]
+
+  the sealed files of one instance as those of N, linked
 ";
 
 fn main() -> std::process::ExitCode {
@@ -39,11 +49,10 @@ fn run() -> anyhow::Result<()> {
         Some("write") => {
             let written = write::run(&options::Options::read(words)?)?;
             println!("{}", written.describe());
-            Ok(())
         }
-        _ => {
-            print!("{USAGE}");
-            Ok(())
-        }
+        Some("lines") => println!("{} lines", raw::run(&options::Options::read(words)?)?),
+        Some("copies") => println!("{} rows", copies::Copying::read(words)?.run()?),
+        _ => print!("{USAGE}"),
     }
+    Ok(())
 }

@@ -2,8 +2,6 @@
 //! the journal's queue, its writer, its files, and the sealer behind them.
 
 use std::{
-    fs::File,
-    io::{BufWriter, Write as _},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -19,7 +17,7 @@ use domain::{
 use generator::{lines, record::Records, timeline::Timeline};
 use logstore::{DataDirLock, Intake, Journal, JournalConfig, Stream, fs::StdFs};
 
-use crate::{gate::Gate, options::Options};
+use crate::{gate::Gate, options::Options, raw::Raw};
 
 /// Handed over at once, as busy connections do.
 const BURST: u64 = 256;
@@ -60,7 +58,7 @@ impl Clock for RecordTime {
 
 /// Writes everything that the options ask for.
 pub fn run(options: &Options) -> Result<Written> {
-    let data_dir = &options.data_dir;
+    let data_dir = options.data_dir.as_deref().context("--data-dir is missing")?;
     std::fs::create_dir_all(data_dir).with_context(|| format!("create {}", data_dir.display()))?;
     let _lock = DataDirLock::acquire(data_dir)?;
     let timeline = match options.rate {
@@ -69,8 +67,7 @@ pub fn run(options: &Options) -> Result<Written> {
     };
     let records = Records::new(options.seed, timeline);
     let clock = Arc::new(RecordTime(records.timeline().at(0).as_micros().into()));
-    let version = env!("CARGO_PKG_VERSION");
-    let envelope = Envelope { instance: options.instance.clone(), version };
+    let envelope = envelope(options);
     let config = JournalConfig::new(logstore::journal_dir(data_dir));
     let start = Instant::now();
     let (journal, _) = Journal::open(
@@ -86,12 +83,12 @@ pub fn run(options: &Options) -> Result<Written> {
         clock,
         envelope,
         seed: options.seed,
-        raw: raw_file(options)?,
+        raw: options.also_jsonl.as_deref().map(Raw::create).transpose()?,
         written: Written::default(),
     };
     hand.over(&records, options, start)?;
     if let Some(raw) = &mut hand.raw {
-        raw.flush().context("write the raw file")?;
+        raw.flush()?;
     }
     let closed = journal.close();
     let lost = closed.accounts.lost.total() + hand.gate.lost() + closed.accounts.traces_dropped;
@@ -104,17 +101,16 @@ pub fn run(options: &Options) -> Result<Written> {
     Ok(written)
 }
 
+/// What every line says of the process that wrote it.
+pub fn envelope(options: &Options) -> Envelope {
+    Envelope { instance: options.instance.clone(), version: env!("CARGO_PKG_VERSION") }
+}
+
 #[expect(clippy::disallowed_methods, reason = "a tool: with --rate it writes what happens now")]
 fn machine_time() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let micros = since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
     Timestamp::from_micros(micros)
-}
-
-fn raw_file(options: &Options) -> Result<Option<BufWriter<File>>> {
-    let Some(path) = &options.also_jsonl else { return Ok(None) };
-    let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
-    Ok(Some(BufWriter::with_capacity(1 << 20, file)))
 }
 
 /// The one that hands over: the journal's caller.
@@ -124,7 +120,7 @@ struct Hand {
     clock: Arc<RecordTime>,
     envelope: Envelope,
     seed: u64,
-    raw: Option<BufWriter<File>>,
+    raw: Option<Raw>,
     written: Written,
 }
 
@@ -168,7 +164,7 @@ impl Hand {
         if let Some(raw) = &mut self.raw {
             let mut line = Vec::new();
             record.write_json(&self.envelope, &mut line);
-            write_line(raw, &line)?;
+            raw.line(&line)?;
         }
         self.intake.reserve().context("the journal takes no record")?;
         self.intake.finish(Box::new(record), stored);
@@ -178,14 +174,10 @@ impl Hand {
 
     fn line(&mut self, stream: Stream, line: Vec<u8>) -> Result<()> {
         if let Some(raw) = &mut self.raw {
-            write_line(raw, &line)?;
+            raw.line(&line)?;
         }
         self.intake.line(stream, line).context("the journal takes no line")
     }
-}
-
-fn write_line(raw: &mut BufWriter<File>, line: &[u8]) -> Result<()> {
-    raw.write_all(line).and_then(|()| raw.write_all(b"\n")).context("write the raw file")
 }
 
 #[expect(clippy::disallowed_methods, reason = "a tool that keeps to a rate")]
