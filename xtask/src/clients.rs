@@ -77,11 +77,11 @@ pub fn ledger() -> Result<Tally> {
     watch(tests, read_closing_line)
 }
 
-fn build() -> Result<()> {
+pub fn build() -> Result<()> {
     shell::run(shell::cargo(["build", "--quiet", "--locked", "--package", "server"]))
 }
 
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     shell::target_dir().join("debug/llm-proxy")
 }
 
@@ -100,7 +100,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The last line of a runner: `12 passed, 0 failed`.
-fn read_closing_line(line: &str) -> Option<Tally> {
+pub fn read_closing_line(line: &str) -> Option<Tally> {
     let (passed, failed) = line.split_once(" passed, ")?;
     let failed = failed.split_once(" failed")?.0;
     Some(Tally { passed: passed.parse().ok()?, failed: failed.parse().ok()? })

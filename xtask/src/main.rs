@@ -14,6 +14,7 @@ mod fuzz;
 mod generate;
 mod licences;
 mod python;
+mod readers;
 mod shell;
 mod test;
 mod tidy;
@@ -30,7 +31,8 @@ const TASKS: &str = "\
 cargo xtask TASK
 
   test            the whole test suite: Rust, the official SDKs, the join of
-                  three ledgers, a short fuzz run
+                  three ledgers, DuckDB and pandas on our files, a
+                  short fuzz run
   ci              fmt, tidy, licences, clippy, test, doc: what must hold
   tidy            crate and module edges, sizes, words, links
                   --bless writes the ratchet of long functions anew

@@ -18,7 +18,7 @@ generator write --data-dir DIR --records N
 
   --seed S           (42) the same seed writes the same records
   --days D           (7) over how many days they are spread
-  --end TIME         (2026-11-23T00:00:00Z) when the last day ends
+  --end TIME         (2026-11-23T00:00:00Z) when the last day ends, or now
   --instance NAME    (gen) whose journal it is
   --rate R           so many records a second, now, instead of all at once
   --also-jsonl FILE  the same lines as one raw file too

@@ -65,7 +65,18 @@ impl Options {
 }
 
 fn time(text: &str) -> Result<Timestamp> {
+    if text == "now" {
+        return Ok(machine_time());
+    }
     Timestamp::parse(text).with_context(|| format!("'{text}' is not an RFC 3339 time"))
+}
+
+/// Generated traffic may end now, or happen now.
+#[expect(clippy::disallowed_methods, reason = "a tool that is told to use the machine's time")]
+pub fn machine_time() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let micros = since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+    Timestamp::from_micros(micros)
 }
 
 fn instance(name: &str) -> Result<InstanceId> {

@@ -17,7 +17,11 @@ use domain::{
 use generator::{lines, record::Records, timeline::Timeline};
 use logstore::{DataDirLock, Intake, Journal, JournalConfig, Stream, fs::StdFs};
 
-use crate::{gate::Gate, options::Options, raw::Raw};
+use crate::{
+    gate::Gate,
+    options::{Options, machine_time},
+    raw::Raw,
+};
 
 /// Handed over at once, as busy connections do.
 const BURST: u64 = 256;
@@ -104,13 +108,6 @@ pub fn run(options: &Options) -> Result<Written> {
 /// What every line says of the process that wrote it.
 pub fn envelope(options: &Options) -> Envelope {
     Envelope { instance: options.instance.clone(), version: env!("CARGO_PKG_VERSION") }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a tool: with --rate it writes what happens now")]
-fn machine_time() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let micros = since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
-    Timestamp::from_micros(micros)
 }
 
 /// The one that hands over: the journal's caller.
