@@ -14,6 +14,8 @@
 
 pub mod check;
 pub mod cursor;
+pub mod engine;
+pub mod foreign;
 pub mod follow;
 pub mod format;
 pub mod fs;

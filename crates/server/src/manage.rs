@@ -15,6 +15,7 @@ pub mod keys;
 pub mod levels;
 pub mod ping;
 pub mod projects;
+pub mod story;
 pub mod tokens;
 pub mod validate;
 
