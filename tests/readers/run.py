@@ -55,7 +55,7 @@ class World:
 
     def stats(self, stats):
         """Our table, as a dictionary from the group to its row."""
-        rows = csv.DictReader(io.StringIO(self.search("-o", "csv", "--stats", stats)))
+        rows = csv.DictReader(io.StringIO(self.search("-o", "csv", "--limit", "0", "--stats", stats)))
         key = rows.fieldnames[0]
         return {row[key]: row for row in rows}
 

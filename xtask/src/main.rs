@@ -40,7 +40,7 @@ cargo xtask TASK
   fuzz [TARGET]   every fuzz target, or one; --seconds N each
   gen             realistic traffic in a data directory, on the product's own way
                   --records N --data-dir D [--seed S] [--days 7] [--rate R]
-                  [--end TIME] [--also-jsonl FILE] [--unsealed]
+                  [--end TIME] [--also-jsonl FILE] [--unsealed] [--compact]
   bench proxy     what llm-proxy costs beside the floor and the line
                   --rounds N (3)  --seconds S a phase (3)  --shape multi|percore
                   --json FILE     raw samples

@@ -5,6 +5,7 @@
 
 mod options;
 mod gate;
+mod seal;
 mod write;
 mod raw;
 mod copies;
@@ -23,6 +24,7 @@ generator write --data-dir DIR --records N
   --rate R           so many records a second, now, instead of all at once
   --also-jsonl FILE  the same lines as one raw file too
   --unsealed         leaves everything in the journal
+  --compact          merges small files at the end, as the product does with time
 
 generator lines --records N --also-jsonl FILE [--seed S] [--days D] [--end TIME]
 

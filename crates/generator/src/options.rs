@@ -20,6 +20,8 @@ pub struct Options {
     pub rate: Option<u32>,
     pub also_jsonl: Option<PathBuf>,
     pub seals: bool,
+    /// Merges small files at the end.
+    pub compacts: bool,
 }
 
 impl Options {
@@ -35,11 +37,16 @@ impl Options {
             rate: None,
             also_jsonl: None,
             seals: true,
+            compacts: false,
         };
         let mut words = words.into_iter();
         while let Some(flag) = words.next() {
-            if flag == "--unsealed" {
-                options.seals = false;
+            match flag.as_str() {
+                "--unsealed" => options.seals = false,
+                "--compact" => options.compacts = true,
+                _ => {}
+            }
+            if ["--unsealed", "--compact"].contains(&flag.as_str()) {
                 continue;
             }
             let value = words.next().with_context(|| format!("{flag} needs a value"))?;

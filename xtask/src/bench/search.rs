@@ -149,7 +149,7 @@ fn measure(options: &Options) -> Result<Report> {
 
 /// What the generator told when it wrote, and what lies on the disk.
 fn written_figures(data: &Data) -> Result<Vec<Figure>> {
-    let rate = data.written.rsplit(", ").next().and_then(|text| text.split(' ').next());
+    let rate = data.written.rsplit(": ").next().and_then(|text| text.split(' ').next());
     Ok(vec![
         Figure {
             name: "ingest with journal, seal and index".to_owned(),

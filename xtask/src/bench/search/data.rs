@@ -78,7 +78,7 @@ impl Data {
             command.arg(target).arg(path);
             shell::output(command)
         };
-        let written = call("write", &[], "--data-dir", &self.sealed, options.records)?;
+        let written = call("write", &["--compact"], "--data-dir", &self.sealed, options.records)?;
         call("lines", &[], "--also-jsonl", &self.raw, options.records)?;
         let hot = options.records.min(HOT_RECORDS);
         call("write", &["--unsealed"], "--data-dir", &self.hot, hot)?;

@@ -120,8 +120,10 @@ pub fn at_scale(known: &Known) -> Vec<Question> {
     let during =
         "ts >= TIMESTAMPTZ '2026-11-18 00:00:00Z' AND ts < TIMESTAMPTZ '2026-11-19 00:00:00Z'";
     let one_day = Ask {
-        ours: words(&format!("--stream record -o csv --since {since} --until {until} --stats"))
-            .with("p95(duration_ms) by model"),
+        ours: words(&format!(
+            "--stream record -o csv --limit 0 --since {since} --until {until} --stats"
+        ))
+        .with("p95(duration_ms) by model"),
         sql: Some(format!(
             "SELECT model, approx_quantile(duration_ms, 0.95) FROM records WHERE {during} \
              GROUP BY model"
@@ -219,7 +221,7 @@ fn quantiles() -> Question {
         )
     };
     let ask = Ask {
-        ours: words("--stream record -o csv --stats")
+        ours: words("--stream record -o csv --limit 0 --stats")
             .with("count, p50(duration_ms), p95(duration_ms), p99(duration_ms) by model"),
         // The faster of its two functions; the exact one is what is compared.
         sql: Some(statement("approx_quantile")),
@@ -237,7 +239,7 @@ fn quantiles() -> Question {
 
 fn costs() -> Question {
     let ask = Ask {
-        ours: words("--stream record -o csv --bucket 1d --stats")
+        ours: words("--stream record -o csv --limit 0 --bucket 1d --stats")
             .with("count, sum(cost_usd) by project"),
         sql: Some(
             "SELECT date_trunc('day', ts) AS day, project, count(*), sum(cost_usd) FROM records \
