@@ -15,11 +15,29 @@
 //! `stats` make the answer of the rows that match.
 
 mod ask;
+mod check;
+mod context;
 mod doors;
+mod evaluate;
+mod filter;
+mod hot;
+mod needle;
+mod ordered;
+mod plan;
+mod prune;
+mod queue;
 mod report;
+mod run;
+mod sealed;
+mod shelf;
+mod source;
+mod sources;
 mod table;
+mod tally;
 
-pub use ask::{Budget, Cancel, Hit, Order, Position, Search};
-pub use doors::{Filter, Sources, count, search, stats};
+pub use ask::{BadPosition, Budget, Cancel, Hit, Order, Position, Search};
+pub use doors::{count, search};
+pub use filter::Filter;
 pub use report::{EngineError, Explain, Problem, Progress, Report, Stop};
+pub use sources::Sources;
 pub use table::{Cell, Column, Table};
