@@ -12,7 +12,8 @@ const INNER: &[(&str, &[&str])] = &[
     ("store", &["domain"]),
     ("logstore", &["domain"]),
     ("tlog", &["domain"]),
-    ("server", &["domain", "dataplane", "store", "logstore", "tlog"]),
+    // The generator for the cargo feature `bench` alone.
+    ("server", &["domain", "dataplane", "store", "logstore", "tlog", "generator"]),
     ("generator", &["domain", "logstore"]),
     ("xtask", &[]),
 ];
