@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use domain::query::Expr;
+use domain::query::Stats;
 
-use super::{EngineError, Hit, Report, Search, Sources, context, ordered, tally};
+use super::{EngineError, Hit, Report, Search, Sources, Table, context, ordered, tally};
 
 /// Visits the lines that match, in order; with [`Search::context`], their
 /// neighbours too. `visit` breaks when it has enough.
@@ -23,4 +23,14 @@ pub fn search(
 /// context do not count.
 pub fn count(sources: &Sources, search: &Search) -> Result<Report, EngineError> {
     tally::count(sources, search, &[])
+}
+
+/// Statistics of the lines that match, in groups. The limit keeps the first
+/// groups; order, position and context do not count.
+pub fn stats(
+    sources: &Sources,
+    search: &Search,
+    stats: &Stats,
+) -> Result<(Table, Report), EngineError> {
+    super::stats::stats(sources, search, stats, &[])
 }
