@@ -8,6 +8,7 @@
 mod data;
 mod duck;
 mod goal;
+mod live;
 mod measure;
 mod question;
 mod report;
@@ -15,7 +16,10 @@ mod same;
 mod timing;
 mod tools;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -23,6 +27,7 @@ use self::{
     data::Data,
     duck::Duck,
     goal::Goal,
+    live::Live,
     measure::{Bench, Row},
     question::{Ask, Known, More, words},
     report::{Figure, Part, Report},
@@ -136,6 +141,15 @@ fn measure(options: &Options) -> Result<Report> {
     report.parts.push(raw_files(&mut bench, &known)?);
     let copied = at_scale(options, &generator, &mut bench, &known)?;
     report.figures.extend(copied.1);
+    let live = Live {
+        data: &data,
+        generator: &generator,
+        binary: &binary,
+        lookups: 50 * options.runs,
+        filters: 20 * options.runs,
+        latency_time: Duration::from_secs(3 * options.runs as u64),
+    };
+    report.figures.extend(live.measure(&known)?);
     report.parts.push(copied.0);
     let peak = report.parts.iter().flat_map(|part| &part.rows).filter_map(|row| row.own_peak_mb);
     report.figures.push(Figure {

@@ -136,7 +136,6 @@ pub fn at_scale(known: &Known) -> Vec<Question> {
     };
     let open = Ask { ours: words("--stream record -o raw --limit 1"), ..Ask::default() };
     let nothing = Same::Nothing;
-    let by_id = known.ids.iter().map(|ids| id_ask("request_id", "--request-id", &ids[1]));
     vec![
         Question {
             name: "open, newest 1",
@@ -146,14 +145,11 @@ pub fn at_scale(known: &Known) -> Vec<Question> {
         },
         Question {
             name: "one request by request id",
-            asks: by_id.collect(),
+            asks: id_lookups(known),
             same: nothing,
             goal: Some(Goal::Ms(20.0)),
         },
-        Question {
-            same: nothing,
-            ..five("newest 100 of five predicates", Some(100), Goal::Ms(500.0))
-        },
+        Question { same: nothing, ..five_newest() },
         Question {
             name: "p95 by model over one day",
             asks: vec![one_day],
@@ -161,6 +157,16 @@ pub fn at_scale(known: &Known) -> Vec<Question> {
             goal: Some(Goal::Ms(700.0)),
         },
     ]
+}
+
+/// Look-ups of one request after the other.
+pub fn id_lookups(known: &Known) -> Vec<Ask> {
+    known.ids.iter().map(|ids| id_ask("request_id", "--request-id", &ids[1])).collect()
+}
+
+/// The newest matches of a filter.
+pub fn five_newest() -> Question {
+    five("newest 100 of five predicates", Some(100), Goal::Ms(500.0))
 }
 
 fn id_ask(field: &str, flag: &str, id: &str) -> Ask {
