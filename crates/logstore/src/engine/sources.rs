@@ -18,7 +18,12 @@ use super::{
     shelf::Shelf,
     source::{Source, Span},
 };
-use crate::{cursor::Cursor, fs::Fs, journal_dir, recover::all_files, segment::Dataset};
+use crate::{
+    catalog::{self, Snapshot},
+    cursor::Cursor,
+    fs::Fs,
+    segment::Dataset,
+};
 
 /// How often files may vanish under a reader before that is a problem.
 const OPENS_MAX: usize = 8;
@@ -65,15 +70,10 @@ impl Sources {
         let begun = Instant::now();
         let mut tries = 1;
         loop {
-            let mut sources = Self {
-                shelf: Arc::new(Shelf::new(Arc::clone(fs))),
-                segments: Vec::new(),
-                hot: Vec::new(),
-                problems: Vec::new(),
-                complete_to: Vec::new(),
-                open: Duration::ZERO,
-            };
-            let moved = sources.load(&**fs, data_dir)?;
+            let snapshot = catalog::snapshot(&**fs, data_dir)
+                .map_err(|source| EngineError::Catalog(Box::new(source)))?;
+            let (mut sources, vanished) = Self::of(fs, &snapshot);
+            let moved = vanished && !snapshot.is_current(&**fs, data_dir);
             if !moved || tries == OPENS_MAX {
                 sources.open = begun.elapsed();
                 return Ok(sources);
@@ -82,20 +82,48 @@ impl Sources {
         }
     }
 
-    /// Whether a file vanished while this looked.
-    fn load(&mut self, fs: &dyn Fs, data_dir: &Path) -> Result<bool, EngineError> {
-        let dir = journal_dir(data_dir);
-        let mut files = all_files(fs, &dir)
-            .map_err(|source| EngineError::Io { what: "list", path: dir.clone(), source })?;
-        files.sort_by(|a, b| (a.0.as_str(), a.1).cmp(&(b.0.as_str(), b.1)));
-        let mut moved = false;
-        for (at, (instance, first_seq, path)) in files.iter().enumerate() {
-            let next = files.get(at + 1).filter(|next| next.0 == *instance);
-            let lines = *first_seq..next.map_or(u64::MAX, |next| next.1);
-            moved |= self.open_hot(fs, path, instance, *first_seq, lines);
+    /// The files of a snapshot, and whether one of the journal's vanished.
+    fn of(fs: &Arc<dyn Fs>, snapshot: &Snapshot) -> (Self, bool) {
+        let segments = snapshot.segments.iter().map(|segment| SealedFile {
+            path: segment.path.clone(),
+            dataset: segment.info.dataset,
+            instance: segment.instance.clone(),
+            rows: segment.info.rows,
+            span: Span {
+                min_ts: segment.info.min_ts.as_micros(),
+                max_ts: segment.info.max_ts.as_micros(),
+            },
+        });
+        let mut sources = Self {
+            shelf: Arc::new(Shelf::new(Arc::clone(fs))),
+            segments: segments.collect(),
+            hot: Vec::new(),
+            problems: snapshot.problems.iter().map(Problem::from).collect(),
+            complete_to: Vec::new(),
+            open: Duration::ZERO,
+        };
+        for segment in &snapshot.segments {
+            sources.complete_to(&segment.instance, segment.info.last_seq);
         }
-        self.find_ends();
-        Ok(moved)
+        let mut vanished = false;
+        for part in &snapshot.hot {
+            sources.complete_to(&part.instance, part.after_seq);
+            for (at, (first_seq, path)) in part.files.iter().enumerate() {
+                let next = part.files.get(at + 1).map_or(u64::MAX, |next| next.0);
+                let lines = (*first_seq).max(part.after_seq + 1)..next;
+                vanished |= sources.open_hot(&**fs, path, &part.instance, *first_seq, lines);
+            }
+        }
+        sources.find_ends();
+        (sources, vanished)
+    }
+
+    /// All lines of an instance up to `seq` are answered for.
+    fn complete_to(&mut self, instance: &InstanceId, seq: u64) {
+        match self.complete_to.iter_mut().find(|end| end.instance == *instance) {
+            Some(end) => end.seq = end.seq.max(seq),
+            None => self.complete_to.push(Cursor { instance: instance.clone(), seq }),
+        }
     }
 
     /// Whether the file vanished.
@@ -120,15 +148,18 @@ impl Sources {
         }
     }
 
-    /// The last line of each instance.
+    /// The last line of each journal.
     fn find_ends(&mut self) {
-        for file in self.hot.iter().rev() {
-            if self.complete_to.iter().any(|end| end.instance == file.instance) {
+        let files: Vec<Arc<HotFile>> = self.hot.iter().rev().map(Arc::clone).collect();
+        let mut found: Vec<InstanceId> = Vec::new();
+        for file in files {
+            if found.contains(&file.instance) {
                 continue;
             }
             match file.last_seq() {
                 Ok(Some(seq)) => {
-                    self.complete_to.push(Cursor { instance: file.instance.clone(), seq });
+                    self.complete_to(&file.instance, seq);
+                    found.push(file.instance.clone());
                 }
                 Ok(None) => {}
                 Err(error) => {
