@@ -102,14 +102,11 @@ fn project(seed: u64, number: u64) -> Project {
     let dice = Dice::new(seed, WORLD, number);
     let (team, purpose) = (dice.pick(TEAMS), dice.pick(PURPOSES));
     let (stage, region) = (dice.pick(STAGES), dice.pick(REGIONS));
-    let labels = format!(
-        r#"{{"cost_center":"cc-{:04}","env":"{stage}","region":"{region}","team":"{team}"}}"#,
-        dice.between(1000, 1090)
-    );
+    let labels = format!(r#"{{"env":"{stage}","region":"{region}","team":"{team}"}}"#);
     Project {
         id: ProjectId::new(CREATED, &dice),
         name: format!("{team}-{purpose}-{stage}-{number:03}").into(),
-        labels: (dice.below(10) < 7).then(|| labels.into()),
+        labels: (dice.below(10) < 5).then(|| labels.into()),
         tokens: (0..dice.between(1, TOKENS_MAX)).map(|_| TokenId::new(CREATED, &dice)).collect(),
         agent: dice.pick(AGENTS),
         users: if dice.chance(0.6) { dice.between(20, 20_000) } else { 0 },

@@ -32,7 +32,7 @@ fn lines_are_as_long_as_real_ones() {
     let lines = lines(&records());
     let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
     let mean = bytes / lines.len();
-    assert!((800..1_400).contains(&mean), "{mean} bytes a line");
+    assert!((1_000..1_400).contains(&mean), "{mean} bytes a line");
     for line in &lines {
         serde_json::from_str::<serde_json::Value>(line).expect("JSON");
     }
