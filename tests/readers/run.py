@@ -41,10 +41,10 @@ class World:
         self.files = self.own("files", "--stream", "record", "--since", "7d").splitlines()
         assert self.files, "no files are listed"
 
-    def own(self, *words):
+    def own(self, *words, status=0):
         command = [self.binary, "logs", *words]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert done.returncode == 0, f"{command}: {done.returncode}: {done.stderr}"
+        assert done.returncode == status, f"{command}: {done.returncode}: {done.stderr}"
         return done.stdout
 
     def search(self, *words):
@@ -168,6 +168,15 @@ def the_list_says_what_the_files_hold(world):
         assert ts.is_monotonic_increasing, f"{file['path']} is not sorted"
     records = [file["path"] for file in listed if file["dataset"] == "records"]
     same(sorted(records), sorted(world.files), "files of records")
+
+
+@case
+def the_list_is_as_narrow_as_it_is_asked(world):
+    same(world.own("files", "--until", "2001-01-01", status=1), "", "files of another century")
+    listed = [json.loads(line) for line in world.own("files", "-o", "json").splitlines()]
+    latest = max(file["max_ts"] for file in listed)
+    since = world.own("files", "--since", latest).splitlines()
+    same(since, [file["path"] for file in listed if file["max_ts"] == latest], "the newest files")
 
 
 def main():

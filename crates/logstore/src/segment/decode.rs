@@ -9,6 +9,7 @@
 //! never panics on one.
 
 mod build;
+mod head;
 mod parse;
 pub(crate) mod token;
 
@@ -17,7 +18,7 @@ use std::{collections::HashMap, sync::Arc};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Schema, SchemaRef};
 
-pub(crate) use self::parse::canonical_time;
+pub(crate) use self::head::{Head, head};
 use self::{
     build::{Builder, Maps, Texts},
     parse::{Fit, MAP_ENTRIES_MAX, Scratch},
@@ -363,4 +364,4 @@ impl Keys {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -210,7 +210,7 @@ fn decimal(bytes: &[u8], at: usize) -> Option<(usize, i128)> {
     (token::byte(bytes, end) == b'"').then_some((end + 1, value * 10i128.pow(missing)))
 }
 
-fn time(
+pub(super) fn time(
     line: &str,
     at: usize,
     scratch: &mut Scratch,
@@ -229,7 +229,7 @@ fn time(
 }
 
 /// `2026-11-23T10:00:00.123456Z"`, as our own lines have it.
-pub(crate) fn canonical_time(text: &[u8]) -> Option<i64> {
+pub(super) fn canonical_time(text: &[u8]) -> Option<i64> {
     const SHAPE: &[u8; 28] = b"0000-00-00T00:00:00.000000Z\"";
     let text: &[u8; 28] = text.try_into().ok()?;
     let fits = text.iter().zip(SHAPE).all(|(byte, shape)| match shape {
