@@ -15,6 +15,8 @@
 pub mod catalog;
 pub mod check;
 pub mod cursor;
+pub mod engine;
+pub mod foreign;
 pub mod follow;
 pub mod format;
 pub mod fs;

@@ -4,6 +4,7 @@
 
 mod catalog;
 mod damage;
+mod engine;
 mod fake;
 mod golden;
 mod kill;
