@@ -4,6 +4,24 @@
 //! key it was sent), and the shapes that credentials commonly have. Bodies have
 //! rules of their own with the capture feature.
 
+/// Text that went through the rules, and how often something was replaced in
+/// it. Only the rules make it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Redacted {
+    text: String,
+    redactions: u64,
+}
+
+impl Redacted {
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub fn redactions(&self) -> u64 {
+        self.redactions
+    }
+}
+
 /// What stands in place of a credential.
 const MASK: &str = "***";
 /// A run of credential characters this long after a known prefix is one.
