@@ -12,6 +12,7 @@ use crate::{
     circuit::Circuit,
     coalesce::Coalescer,
     limits::Limits,
+    capture::Capturing,
     observe::Estimator,
     ports::{Directory, Outbox},
     provider::Providers,
@@ -28,6 +29,7 @@ pub struct Parts {
     pub providers: Arc<Providers>,
     pub prices: Arc<PriceTable>,
     pub estimator: Estimator,
+    pub capturing: Capturing,
     pub verbosity: Arc<dyn Verbosity>,
     pub limits: Limits,
     pub trusted_proxies: Vec<IpNet>,
@@ -80,10 +82,11 @@ impl Plane {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Ends the estimator after the records that wait in it; without estimates
-    /// when there is no time left for them. Blocks.
-    pub fn shut_down_estimator(&self, with_estimates: bool) {
-        self.parts.estimator.shut_down(with_estimates);
+    /// Ends the estimator and the redactor after the records that wait in them;
+    /// without estimates and bodies when there is no time left for them. Blocks.
+    pub fn shut_down_workers(&self, in_time: bool) {
+        self.parts.estimator.shut_down(in_time);
+        self.parts.capturing.redactor.shut_down(in_time);
     }
 }
 

@@ -18,7 +18,7 @@ mod sheet;
 #[cfg(test)]
 mod tests;
 
-pub use body::Source;
+pub use body::{Source, may_be_text};
 pub use path::{PATHS_MAX, Path};
 pub use rules::{Builtin, PATTERNS_MAX, Pattern, PatternError, Rules};
 

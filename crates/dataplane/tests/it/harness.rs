@@ -420,6 +420,7 @@ pub fn provider(upstream: SocketAddr) -> Provider {
             stream_idle: Duration::from_secs(20),
         },
         max_idle_connections_per_host: 64,
+        redaction: Arc::default(),
     }
 }
 
@@ -438,6 +439,7 @@ pub fn grant() -> Grant {
         allowed_models: None,
         max_requests: None,
         rate_limit_rpm: None,
+        capture: Capture::Off,
         keys: HashMap::from([("openai".into(), key)]),
         live: Arc::new(Live::default()),
     }

@@ -59,6 +59,11 @@ impl<'a> Form<'a> {
     }
 }
 
+/// Whether bodies of this type may be text. Asked before anything is copied.
+pub fn may_be_text(content_type: Option<&str>) -> bool {
+    Form::of(&Source { bytes: b"", content_type, cut: false }).is_some()
+}
+
 impl Rules {
     /// The text of a body without what the rules find, and without the exact
     /// `secrets`. An error says why no rule can read it: then it must not be

@@ -246,19 +246,26 @@ impl<'t, 'r> Sheet<'t, 'r> {
 
     /// The stream was cut: its last word may be the beginning of a secret.
     fn open_end(&self, leaves: &[usize], gaps: &mut Vec<Gap>) {
-        let text: String = leaves.iter().map(|leaf| &*self.leaves[*leaf].text).collect();
+        let mut text = String::new();
+        let mut places = Vec::with_capacity(leaves.len());
+        for leaf in leaves {
+            places.push((text.len(), *leaf));
+            text.push_str(&self.leaves[*leaf].text);
+        }
         let from = whole_words(&text);
-        self.spread(leaves, (from, text.len(), None), gaps);
+        self.spread(&places, (from, text.len(), None), gaps);
     }
 
+    /// Searches the texts of each group as one.
     fn find<L: AsRef<[usize]>>(&self, groups: &[L], gaps: &mut Vec<Gap>) {
         let mut all = String::new();
-        let mut starts = Vec::with_capacity(groups.len());
+        // Where each leaf's text begins in all of it.
+        let mut places: Vec<(usize, usize)> = Vec::new();
         let mut found: Vec<Match> = Vec::new();
         for group in groups {
             let from = all.len();
-            starts.push(from);
             for leaf in group.as_ref() {
+                places.push((all.len(), *leaf));
                 let text = &*self.leaves[*leaf].text;
                 // NUL stands between texts only.
                 if text.contains('\0') {
@@ -279,32 +286,27 @@ impl<'t, 'r> Sheet<'t, 'r> {
         }
         self.rules.find(&all, self.secrets, &mut found);
         for Match { from, to, rule } in found {
-            let group = starts.partition_point(|start| *start <= from) - 1;
-            let start = starts[group];
-            let span = (from - start, to - start, Some(rule));
-            self.spread(groups[group].as_ref(), span, gaps);
+            self.spread(&places, (from, to, Some(rule)), gaps);
         }
     }
 
-    /// Notes a span of joined leaves in each of them; the first has the mark.
+    /// Notes a span in each leaf that it touches; the first has the mark.
     fn spread(
         &self,
-        leaves: &[usize],
-        (from, to, rule): (usize, usize, Option<RuleId>),
+        places: &[(usize, usize)],
+        (from, to, mut rule): (usize, usize, Option<RuleId>),
         gaps: &mut Vec<Gap>,
     ) {
-        let mut start = 0;
-        let mut rule = rule;
-        for leaf in leaves {
-            let end = start + self.leaves[*leaf].text.len();
-            let (first, last) = (from.max(start), to.min(end));
-            if first < last {
-                gaps.push(Gap { leaf: *leaf, from: first - start, to: last - start, rule });
-                rule = None;
-            }
-            start = end;
-            if start >= to {
+        let first = places.partition_point(|(start, _)| *start <= from).saturating_sub(1);
+        for (start, leaf) in &places[first..] {
+            if *start >= to {
                 break;
+            }
+            let end = start + self.leaves[*leaf].text.len();
+            let (from, to) = (from.max(*start), to.min(end));
+            if from < to {
+                gaps.push(Gap { leaf: *leaf, from: from - start, to: to - start, rule });
+                rule = None;
             }
         }
     }
