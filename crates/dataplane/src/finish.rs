@@ -10,7 +10,7 @@ use std::{
 use domain::{
     failure::ErrorCode,
     price::Priced,
-    record::{ERROR_BYTES_MAX, Outcome, Record, bounded},
+    record::{ERROR_BYTES_MAX, Opening, Outcome, Record, bounded},
     redact,
     usage::UsageSource,
 };
@@ -29,6 +29,10 @@ use crate::{
 /// Shorter values of a query are page sizes and the like, no secrets.
 const QUERY_SECRET_BYTES_MIN: usize = 16;
 
+/// A request that ends sooner writes no opening line: its record is queued
+/// before the line could have told more (docs/adr/0013-openings.md).
+const OPENING_DELAY: Duration = Duration::from_millis(4);
+
 /// One request on its way through the data plane.
 pub struct Unfinished {
     pub(crate) plane: Arc<Plane>,
@@ -38,6 +42,8 @@ pub struct Unfinished {
     /// Time that was not ours: waiting for the client's body before forwarding.
     pub(crate) client_wait: Duration,
     forwarded: Option<Instant>,
+    /// Whether the opening line is queued.
+    opened: bool,
     /// Priced apart, and not in the record.
     cache_write_1h_tokens: u64,
     /// Whether room in the journal is held.
@@ -79,6 +85,7 @@ impl Unfinished {
             started,
             client_wait: Duration::ZERO,
             forwarded: None,
+            opened: false,
             cache_write_1h_tokens: 0,
             reserved,
             grant: None,
@@ -106,6 +113,41 @@ impl Unfinished {
 
     pub(crate) fn forwarded_at(&self) -> Option<Instant> {
         self.forwarded
+    }
+
+    /// When the opening line must be queued, unless it is.
+    pub(crate) fn opening_due(&self) -> Option<Instant> {
+        if self.opened {
+            return None;
+        }
+        self.forwarded.map(|at| at + OPENING_DELAY)
+    }
+
+    /// Queues the opening line, so that a crash from now on leaves a record.
+    pub(crate) fn open(&mut self) {
+        if std::mem::replace(&mut self.opened, true) {
+            return;
+        }
+        let (Some(record), Some(grant)) = (&self.record, &self.grant) else { return };
+        self.plane.parts.outbox.open(Opening {
+            record_id: record.record_id,
+            ts: record.ts,
+            request_id: record.request_id.clone(),
+            correlation_id: record.correlation_id.clone(),
+            trace_id: record.trace_id,
+            span_id: record.span_id,
+            parent_span_id: record.parent_span_id,
+            project_id: grant.project_id,
+            project: Arc::clone(&grant.project),
+            token_id: grant.token_id,
+            labels: grant.labels.clone(),
+            client_ip: record.client_ip,
+            provider: record.provider.clone().unwrap_or_else(|| "".into()),
+            operation: record.operation,
+            method: record.method.clone(),
+            path: record.path.clone(),
+            http_version: record.http_version,
+        });
     }
 
     /// Our own time until now: all of it, less what clients and providers took.

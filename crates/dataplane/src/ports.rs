@@ -165,7 +165,7 @@ pub trait Outbox: Send + Sync + 'static {
     /// Takes room for one opening and one record.
     fn reserve(&self) -> Result<(), NoRoom>;
 
-    /// Queues the opening line of a request that is about to be forwarded.
+    /// Queues the opening line of a request that takes longer than a moment.
     fn open(&self, opening: Opening);
 
     /// Queues the record and gives the reservation back. `stored` is told once

@@ -189,6 +189,8 @@ async fn relay(
         secrets.mask_headers(headers);
         let is_encoded = headers.contains_key(CONTENT_ENCODING);
         if status >= 400 && is_encoded {
+            // It may take a while.
+            exchange.open();
             source = match mask::whole(source, headers, secrets, idle).await {
                 Ok(source) => source,
                 Err(refusal) => return refuse(exchange, &scope, provider.kind, refusal).await,

@@ -24,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Ground, StartError, VERSION, adapters,
-    lanes::Lanes,
+    lanes::{Lanes, Nudge},
     outbox::JournalOutbox,
     tls::{self, TlsFiles},
 };
@@ -91,6 +91,15 @@ pub struct Server {
     stop_flushing: CancellationToken,
 }
 
+/// What lanes serve with.
+struct Serving<'a> {
+    plane: &'a Arc<Plane>,
+    management: &'a Arc<Management>,
+    stop: &'a CancellationToken,
+    tasks: &'a TaskTracker,
+    nudge: Nudge,
+}
+
 /// The parts that hold state, opened and recovered.
 struct State {
     store: Store,
@@ -143,7 +152,15 @@ impl Server {
             Management::new(manage, http, Arc::clone(&readiness), metrics, changes.clone());
         record_start(&store, &recovery).await?;
         let flushing = tokio::spawn(counter.run(stop_flushing.clone()));
-        let lanes = serve(&ground, manner, &plane, &management, listener, &stop_accepting, &tasks)?;
+        let waker = intake.clone();
+        let serving = Serving {
+            plane: &plane,
+            management: &management,
+            stop: &stop_accepting,
+            tasks: &tasks,
+            nudge: Arc::new(move || waker.wake()),
+        };
+        let lanes = serve(&ground, manner, listener, serving)?;
         let server = Self {
             address,
             management,
@@ -392,12 +409,10 @@ pub(super) fn manage(
 fn serve(
     ground: &Ground,
     manner: Manner,
-    plane: &Arc<Plane>,
-    management: &Arc<Management>,
     listener: TcpListener,
-    stop: &CancellationToken,
-    tasks: &TaskTracker,
+    serving: Serving<'_>,
 ) -> Result<Lanes, StartError> {
+    let Serving { plane, management, stop, tasks, nudge } = serving;
     let settings = &ground.config.settings;
     let trust = match &settings.upstream_ca_file {
         Some(path) => tls::certificates(path)?,
@@ -420,10 +435,13 @@ fn serve(
         stop: stop.clone(),
     };
     #[cfg(feature = "bench")]
-    let started =
-        if manner.shares_runtime { Lanes::start_shared(lane) } else { Lanes::start(lane) };
+    let started = if manner.shares_runtime {
+        Lanes::start_shared(lane, &nudge)
+    } else {
+        Lanes::start(lane, &nudge)
+    };
     #[cfg(not(feature = "bench"))]
-    let started = Lanes::start(lane);
+    let started = Lanes::start(lane, &nudge);
     let (lanes, senders) =
         started.map_err(|source| StartError::System { what: "start the lanes".into(), source })?;
     tasks.spawn(accept(listener, Arc::clone(plane), senders, stop.clone()));
