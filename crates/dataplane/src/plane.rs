@@ -9,10 +9,10 @@ use domain::{price::PriceTable, rng::Rng, time::Clock, token::TokenHashKey};
 use ipnet::IpNet;
 
 use crate::{
+    capture::Capturing,
     circuit::Circuit,
     coalesce::Coalescer,
     limits::Limits,
-    capture::Capturing,
     observe::Estimator,
     ports::{Directory, Outbox},
     provider::Providers,

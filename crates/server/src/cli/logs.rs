@@ -1,6 +1,8 @@
 //! `llm-proxy logs tail|check|search`: reads the journal of a data directory,
 //! offline or beside the server that writes it. Never writes there.
 
+pub mod redact;
+
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -52,6 +54,14 @@ impl LogsCommand {
         Ok(self)
     }
 
+    /// The one command that asks the configuration and no data directory.
+    pub fn redaction(&self) -> Option<&redact::RedactArgs> {
+        match &self.command {
+            Command::Redact(args) => Some(args),
+            _ => None,
+        }
+    }
+
     fn data_dir(&self) -> &Path {
         self.data_dir.as_deref().unwrap_or(Path::new("./data"))
     }
@@ -65,6 +75,8 @@ enum Command {
     Search(Box<SearchArgs>),
     /// Prove checksums, numbering and books; 0 consistent, 1 not, 2 not checked
     Check,
+    /// Try the rules that redact captured bodies: 0 replaced, 1 nothing, 2 left out
+    Redact(redact::RedactArgs),
 }
 
 #[derive(Debug, Args)]
@@ -261,13 +273,15 @@ fn execute(command: &LogsCommand, around: &mut Surroundings<'_>) -> Result<u8, T
     let following = match &command.command {
         Command::Tail(args) => args.show.follow,
         Command::Search(args) => args.show.follow,
-        Command::Check => false,
+        Command::Check | Command::Redact(_) => false,
     };
     if !dir.is_dir() && !following {
         return Err(Trouble::NoJournal(command.data_dir().to_owned()));
     }
     match &command.command {
         Command::Check => run_check(&dir, around),
+        // Taken before it comes here: see `redaction`.
+        Command::Redact(_) => Ok(NOTHING),
         Command::Tail(args) => {
             let matcher = Matcher::new(query(&args.filter, &[], around.now)?);
             let plan = Plan { take: Take::Newest(args.lines), reverse: false };

@@ -24,7 +24,8 @@ fn nothing_is_needed() {
     assert_eq!(config.settings.max_request_bytes.0, 512 << 20);
     assert_eq!(config.settings.retention_records, values::Later);
     assert_eq!(&*config.providers.default_provider().name, "openai");
-    assert_eq!(config.shown.len(), settings::ALL.len());
+    // And what is redacted.
+    assert_eq!(config.shown.len(), settings::ALL.len() + 1);
     assert!(config.shown.iter().all(|line| line.origin == Origin::Default));
 }
 
@@ -58,7 +59,7 @@ fn every_problem_is_named_at_once_and_no_value() {
             ("TLS_CERT_FILE", "/nonexistent/canary"),
         ],
         "listn_addr: canary-4\nmax_request_bytes: canary-5\nretention_records: 30d\n\
-         capture_bodies: all\naudit_policy: available\nmetrics_path: {a: canary-6}\n",
+         capture_bodies: some\ncapture_body_bytes: canary-7\naudit_policy: available\nmetrics_path: {a: canary-6}\n",
     );
     let text = found.join("\n");
     for key in [
@@ -70,7 +71,8 @@ fn every_problem_is_named_at_once_and_no_value() {
         "listn_addr: unknown key (did you mean listen_addr?)",
         "MAX_REQUEST_BYTES: must be a size",
         "RETENTION_RECORDS: not in this build",
-        "CAPTURE_BODIES: not in this build",
+        "CAPTURE_BODIES: must be off, errors or all",
+        "CAPTURE_BODY_BYTES: must be a size",
         "AUDIT_POLICY: not in this build",
         "metrics_path: must be one value",
     ] {
