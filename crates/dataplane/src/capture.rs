@@ -12,7 +12,10 @@ mod redactor;
 pub use redactor::REDACTIONS_QUEUED_MAX;
 pub(crate) use redactor::{Copied, Copies, Redactor};
 
-use std::io;
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use domain::{
     capture::{Capture, Omission},
@@ -33,13 +36,19 @@ pub struct Capturing {
     /// Copied of one side of one exchange.
     bytes_max: usize,
     budget: TextBudget,
+    copies: AtomicU64,
     pub(crate) redactor: Redactor,
 }
 
 impl Capturing {
     pub fn start(bytes_max: usize) -> io::Result<Self> {
         let budget = TextBudget::new(CAPTURED_BYTES_TOTAL_MAX);
-        Ok(Self { bytes_max, budget, redactor: Redactor::start()? })
+        Ok(Self { bytes_max, budget, copies: 0.into(), redactor: Redactor::start()? })
+    }
+
+    /// Copies begun since the start: none where nothing is to be kept.
+    pub fn copies(&self) -> u64 {
+        self.copies.load(Ordering::Relaxed)
     }
 
     /// Memory that no copy holds.
@@ -49,7 +58,11 @@ impl Capturing {
 
     /// A copy to be, for a body with these headers; `None` where none is wanted.
     pub(crate) fn copy(&self, capture: Capture, headers: &HeaderMap) -> Option<Box<BodyCopy>> {
-        (capture != Capture::Off).then(|| Box::new(BodyCopy::new(self, headers)))
+        if capture == Capture::Off {
+            return None;
+        }
+        self.copies.fetch_add(1, Ordering::Relaxed);
+        Some(Box::new(BodyCopy::new(self, headers)))
     }
 }
 

@@ -77,6 +77,11 @@ impl Plane {
         self.coalescer.flush(self.parts.clock.now(), all);
     }
 
+    /// What the copies of bodies cost, for whoever measures.
+    pub fn capturing(&self) -> &Capturing {
+        &self.parts.capturing
+    }
+
     /// From now on, whatever ends did not end by itself.
     pub fn interrupt(&self) {
         self.stopping.store(true, Ordering::Relaxed);

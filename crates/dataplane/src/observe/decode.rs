@@ -127,8 +127,10 @@ impl Coded {
         let is_broken = decoder.is_broken();
         let target = decoder.target();
         let Beginning { bytes, has_more, .. } = std::mem::take(target);
-        // What breaks behind the wanted part is nobody's concern.
-        (!is_broken || has_more).then_some((bytes, has_more))
+        // What breaks behind the wanted part is nobody's concern; what gives
+        // nothing may be anything.
+        let is_something = !bytes.is_empty() && !is_broken;
+        (is_something || has_more).then_some((bytes, has_more))
     }
 }
 
