@@ -14,6 +14,7 @@
 //! temporary names, synced; renamed; directories synced; manifest; and only then
 //! the journal file is removed, once every required cursor is past it.
 
+mod adopt;
 pub mod books;
 mod compact;
 mod erase;
@@ -35,12 +36,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use adopt::{AdoptReport, strangers};
 pub use books::{Books, PerDataset};
 pub use compact::CompactReport;
 pub use erase::{Erase, EraseReport};
 pub use event::{CatalogEvent, CatalogObserver, EventKind};
 pub use manifest::{Manifest, SealedFile, sealed_to};
-pub use retain::{Policy, PruneReport};
+pub use retain::{Hold, Policy, PruneReport};
 pub use seal::SealReport;
 pub use sealer::{Sealer, SealerConfig};
 pub use snapshot::{HotPart, SegmentRef, Snapshot, snapshot};

@@ -37,12 +37,6 @@ pub(crate) fn dataset_dir(data_dir: &Path, dataset: Dataset) -> PathBuf {
     sealed_dir(data_dir).join(dataset.as_str())
 }
 
-/// `date=2026-11-23` of a moment.
-pub(crate) fn date_dir(ts: Timestamp) -> String {
-    let text = ts.to_rfc3339();
-    format!("date={}", text.as_str().get(..10).unwrap_or_default())
-}
-
 /// The first moment of `date=2026-11-23`.
 pub(crate) fn date_of_dir(name: &str) -> Option<Timestamp> {
     let date = name.strip_prefix("date=")?;
@@ -112,8 +106,6 @@ mod tests {
 
     #[test]
     fn dates_are_utc_days() {
-        let ts = Timestamp::parse("2026-11-23T23:59:59.999999Z").expect("a time");
-        assert_eq!(date_dir(ts), "date=2026-11-23");
         assert_eq!(date_of_dir("date=2026-11-23"), Timestamp::parse("2026-11-23T00:00:00Z"));
         assert_eq!(date_of_dir("date=2026-13-23"), None);
         assert_eq!(date_of_dir("2026-11-23"), None);

@@ -3,6 +3,8 @@
 //!
 //! Never goes: what a hold covers, and by size an entry younger than its floor.
 
+use std::sync::Arc;
+
 use domain::{ids::InstanceId, time::Timestamp};
 
 use super::{
@@ -18,9 +20,10 @@ use crate::segment::Dataset;
 pub const ENTRIES_FLOOR_MICROS: i64 = 183 * DAY_MICROS;
 
 /// Says that a file must stay, whatever its age and size.
-pub type Hold = Box<dyn Fn(&SealedFile) -> bool + Send + Sync>;
+pub type Hold = Arc<dyn Fn(&SealedFile) -> bool + Send + Sync>;
 
 /// How long what is kept.
+#[derive(Clone)]
 pub struct Policy {
     pub records_micros: i64,
     pub bodies_micros: i64,
@@ -45,7 +48,7 @@ impl Default for Policy {
             traces_micros: 14 * DAY_MICROS,
             entries_micros: 400 * DAY_MICROS,
             bytes_max: None,
-            hold: Box::new(|_| false),
+            hold: Arc::new(|_| false),
         }
     }
 }

@@ -41,7 +41,7 @@ pub struct CatalogConfig {
     /// Whose journal this process writes.
     pub instance: InstanceId,
     /// Of the program.
-    pub version: String,
+    pub version: &'static str,
     /// How long a file that is out of the list stays for readers who have an
     /// older one.
     pub grace: Duration,
@@ -50,11 +50,11 @@ pub struct CatalogConfig {
 }
 
 impl CatalogConfig {
-    pub fn new(data_dir: impl Into<PathBuf>, instance: InstanceId, version: &str) -> Self {
+    pub fn new(data_dir: impl Into<PathBuf>, instance: InstanceId, version: &'static str) -> Self {
         Self {
             data_dir: data_dir.into(),
             instance,
-            version: version.to_owned(),
+            version,
             grace: Duration::from_secs(60),
             target_bytes: 256 * 1024 * 1024,
         }
@@ -257,7 +257,7 @@ impl Catalog {
     pub(crate) fn seal_options(&self, instance: &InstanceId, zstd_level: i32) -> SealOptions {
         SealOptions {
             instance: instance.clone(),
-            version: self.config.version.clone(),
+            version: self.config.version.to_owned(),
             zstd_level,
         }
     }
