@@ -13,9 +13,11 @@
 //! [`search`], and one more cursor over [`follow::Follower`].
 
 pub mod catalog;
+pub mod bodies;
 pub mod check;
 pub mod cursor;
 pub mod engine;
+pub mod foreign;
 pub mod follow;
 pub mod format;
 pub mod fs;
