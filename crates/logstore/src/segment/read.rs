@@ -246,7 +246,8 @@ impl Segment {
         let wanted: Vec<&str> = wanted.iter().filter(known).copied().collect();
         let indexed = wanted.iter().all(|name| INDEXED_COLUMNS.contains(name));
         let candidates = if indexed { self.candidates(id)? } else { None };
-        let ranges = candidates.unwrap_or_else(|| Vec::from_iter([0..self.0.rows]));
+        let all = 0..self.0.rows;
+        let ranges = candidates.unwrap_or_else(|| std::iter::once(all).collect());
         if wanted.is_empty() || ranges.is_empty() {
             return Ok(Vec::new());
         }
