@@ -26,6 +26,7 @@ mod recover;
 pub mod replay;
 pub mod scan;
 pub mod search;
+pub mod segment;
 pub mod show;
 mod writer;
 

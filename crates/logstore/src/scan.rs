@@ -33,6 +33,8 @@ pub struct Batch<'a> {
     pub bytes: &'a [u8],
     pub first_seq: u64,
     pub last_seq: u64,
+    /// Where in the file its first line begins.
+    pub start: u64,
     /// Where in the file the batch ends, commit line included.
     pub end: u64,
     /// What was skipped on the way to this batch.
@@ -170,7 +172,8 @@ impl Scanner {
         self.good_end = self.offset;
         self.seq = commit.seq;
         let bytes = &self.buffer[from..to];
-        Ok(Some(Batch { bytes, first_seq, last_seq: commit.seq, end: self.offset, damage }))
+        let (start, end, last_seq) = (batch_offset, self.offset, commit.seq);
+        Ok(Some(Batch { bytes, first_seq, last_seq, start, end, damage }))
     }
 
     fn find_batch(&mut self) -> Option<Found> {
@@ -268,7 +271,7 @@ mod tests {
             let bytes: String = lines.iter().map(|line| format!("{line}\n")).collect();
             let last_seq = first_seq + lines.len() as u64 - 1;
             let bytes = bytes.as_bytes();
-            let batch = Batch { bytes, first_seq, last_seq, end: 0, damage: None };
+            let batch = Batch { bytes, first_seq, last_seq, start: 0, end: 0, damage: None };
             let shown: Vec<u8> = batch.runs().flat_map(|(_, run)| run.to_vec()).collect();
             let expected: Vec<u8> = batch
                 .lines()
