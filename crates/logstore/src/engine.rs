@@ -14,12 +14,36 @@
 //! what cannot match and scan the rest on two threads, and `ordered`, `tally` or
 //! `stats` make the answer of the rows that match.
 
+mod aggregate;
 mod ask;
+mod check;
+mod context;
 mod doors;
+mod evaluate;
+mod filter;
+mod groups;
+mod hot;
+mod measure;
+mod needle;
+mod ordered;
+mod plan;
+mod prune;
+mod queue;
 mod report;
+mod run;
+mod sealed;
+mod shelf;
+mod sketch;
+mod source;
+mod sources;
+mod stats;
 mod table;
+mod tally;
 
-pub use ask::{Budget, Cancel, Hit, Order, Position, Search};
-pub use doors::{Filter, Sources, count, search, stats};
+pub use aggregate::{Aggregate, Row};
+pub use ask::{BadPosition, Budget, Cancel, Hit, Order, Position, Search};
+pub use doors::{count, search, stats};
+pub use filter::Filter;
 pub use report::{EngineError, Explain, Problem, Progress, Report, Stop};
+pub use sources::Sources;
 pub use table::{Cell, Column, Table};

@@ -135,6 +135,8 @@ struct State {
     items: Vec<Item>,
     writer: Writer,
     closing: bool,
+    /// Somebody wants a new file: not a moment to sleep.
+    turning: bool,
     trace_bytes: u64,
     accounts: Accounts,
 }
@@ -147,6 +149,20 @@ pub(crate) struct Shared {
     /// The last committed line, for followers in this process.
     progress: Mutex<u64>,
     progressed: Condvar,
+    turns: Mutex<Turns>,
+    turned: Condvar,
+}
+
+/// Which files are done with, and who wants the current one to be.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turns {
+    /// Lines up to here stand in files that are never written again.
+    closed_to: u64,
+    asked: u64,
+    answered: u64,
+    /// Nobody turns files any more.
+    ended: bool,
+    nudged: bool,
 }
 
 impl Shared {
@@ -157,6 +173,7 @@ impl Shared {
                 items: Vec::new(),
                 writer: Writer::Busy,
                 closing: false,
+                turning: false,
                 trace_bytes: 0,
                 accounts,
             }),
@@ -164,6 +181,8 @@ impl Shared {
             queue_bytes_max,
             progress: Mutex::new(seq),
             progressed: Condvar::new(),
+            turns: Mutex::default(),
+            turned: Condvar::new(),
         })
     }
 
@@ -196,7 +215,7 @@ impl Shared {
     pub(crate) fn take(&self, out: &mut Vec<Item>, idle: Duration, linger: Duration) -> bool {
         debug_assert!(out.is_empty());
         let mut state = self.state.lock();
-        if state.items.is_empty() && !state.closing {
+        if state.items.is_empty() && !state.closing && !state.turning {
             for items in [&mut *out, &mut state.items] {
                 if items.capacity() > KEPT_ITEMS {
                     *items = Vec::new();
@@ -205,6 +224,7 @@ impl Shared {
             state.writer = Writer::Idle;
             self.wake.wait_for(&mut state, idle);
         }
+        state.turning = false;
         let growing = !state.items.is_empty() && !state.closing && !linger.is_zero();
         if growing {
             let deadline = Instant::now() + linger;
@@ -236,6 +256,66 @@ impl Shared {
         if *progress <= seq {
             self.progressed.wait_for(&mut progress, timeout);
         }
+    }
+
+    pub(crate) fn closed_to(&self) -> u64 {
+        self.turns.lock().closed_to
+    }
+
+    /// The writer began a file: what is numbered before it is closed.
+    pub(crate) fn publish_closed(&self, closed_to: u64) {
+        self.turns.lock().closed_to = closed_to;
+        self.turned.notify_all();
+    }
+
+    /// Waits until more than `seq` stands in closed files, at most `timeout`.
+    pub(crate) fn wait_closed_beyond(&self, seq: u64, timeout: Duration) {
+        let mut turns = self.turns.lock();
+        if turns.closed_to <= seq && !turns.nudged {
+            self.turned.wait_for(&mut turns, timeout);
+        }
+        turns.nudged = false;
+    }
+
+    /// Wakes whoever waits for closed files.
+    pub(crate) fn nudge(&self) {
+        self.turns.lock().nudged = true;
+        self.turned.notify_all();
+    }
+
+    /// Asks the writer for a new file and waits for it, at most `timeout`.
+    /// Says up to where files are closed, or `None` when nobody answered.
+    pub(crate) fn ask_to_turn(&self, timeout: Duration) -> Option<u64> {
+        let deadline = Instant::now() + timeout;
+        let mut turns = self.turns.lock();
+        turns.asked += 1;
+        let mine = turns.asked;
+        drop(turns);
+        self.state.lock().turning = true;
+        self.wake.notify_one();
+        let mut turns = self.turns.lock();
+        while turns.answered < mine && !turns.ended {
+            if self.turned.wait_until(&mut turns, deadline).timed_out() {
+                return None;
+            }
+        }
+        (turns.answered >= mine).then_some(turns.closed_to)
+    }
+
+    /// What the writer has been asked and not answered.
+    pub(crate) fn turn_asked(&self) -> Option<u64> {
+        let turns = self.turns.lock();
+        (turns.asked > turns.answered).then_some(turns.asked)
+    }
+
+    pub(crate) fn turn_answered(&self, asked: u64) {
+        self.turns.lock().answered = asked;
+        self.turned.notify_all();
+    }
+
+    pub(crate) fn turns_ended(&self) {
+        self.turns.lock().ended = true;
+        self.turned.notify_all();
     }
 
     fn push(&self, item: Item, account: impl FnOnce(&mut State)) {

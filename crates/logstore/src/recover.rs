@@ -228,7 +228,7 @@ pub(crate) fn move_aside(fs: &dyn Fs, torn: &Path, path: &Path) -> io::Result<()
 
 /// Copies a range to `torn/<file>.<offset>.<kind>`; done again, it replaces an
 /// unfinished copy.
-fn copy_aside(
+pub(crate) fn copy_aside(
     fs: &dyn Fs,
     torn: &Path,
     path: &Path,

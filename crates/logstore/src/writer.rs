@@ -69,6 +69,7 @@ struct Batch {
     trace_bytes: u64,
     queue_bytes: u64,
     traces: u64,
+    entries: u64,
 }
 
 pub(crate) struct Writer {
@@ -106,6 +107,7 @@ struct StopGuard(Arc<Shared>);
 impl Drop for StopGuard {
     fn drop(&mut self) {
         self.0.settle(|accounts| accounts.failed = Some(Failure::Stopped));
+        self.0.turns_ended();
     }
 }
 
@@ -178,6 +180,7 @@ impl Writer {
             self.write_items(&mut items);
             self.sync_if_due(done);
             self.look_after(done);
+            self.turn_if_asked();
             if done {
                 break;
             }
@@ -250,6 +253,8 @@ impl Writer {
                 if stream == Stream::Trace {
                     batch.trace_bytes += cost;
                     batch.traces += 1;
+                } else {
+                    batch.entries += 1;
                 }
                 push_line(&mut batch.bytes, &line);
                 batch.lines += 1;
@@ -331,6 +336,7 @@ impl Writer {
         }
         self.ending.clear();
         self.batch.records.clear();
+        self.batch.entries = 0;
         self.batch.bytes.clear();
         self.batch.lines = 0;
     }
@@ -408,11 +414,17 @@ impl Writer {
                 self.unsynced_since = Some(Instant::now());
             }
             self.sync_if_due(true);
+            if self.config.closes_last_file {
+                self.turn();
+            }
             return;
         }
         match self.shared.accounts().failed {
             Some(_) => self.try_again(),
-            None => self.check_identity(),
+            None => {
+                self.check_identity();
+                self.turn_if_old();
+            }
         }
     }
 

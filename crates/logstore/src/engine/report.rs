@@ -39,6 +39,12 @@ pub struct Problem {
     pub what: String,
 }
 
+impl From<&crate::catalog::Problem> for Problem {
+    fn from(problem: &crate::catalog::Problem) -> Self {
+        Self { path: problem.path.clone(), what: problem.what.clone() }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path.display(), self.what)
@@ -157,8 +163,8 @@ pub enum EngineError {
     Question(String),
     #[error("more than {max} groups: group by fewer fields, or by a longer time")]
     TooManyGroups { max: usize },
-    #[error("{what} {path}")]
-    Io { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("find the files")]
+    Catalog(#[source] Box<crate::catalog::CatalogError>),
     #[error("start a thread")]
     Thread(#[source] std::io::Error),
 }

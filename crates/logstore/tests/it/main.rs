@@ -3,6 +3,7 @@
 //! under kill -9.
 
 mod damage;
+mod engine;
 mod fake;
 mod golden;
 mod kill;

@@ -17,7 +17,11 @@ use domain::{
     price::PriceTable,
     record::Record,
 };
-use logstore::{Journal, RecoveryReport, fs::StdFs};
+use logstore::{
+    Journal, RecoveryReport,
+    catalog::{Catalog, Sealer},
+    fs::StdFs,
+};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -26,6 +30,7 @@ use super::{
     Ground, StartError, VERSION, adapters,
     lanes::Lanes,
     outbox::JournalOutbox,
+    segments,
     tls::{self, TlsFiles},
 };
 use crate::{
@@ -36,7 +41,7 @@ use crate::{
         usage::{UsageCounter, UsageObserver},
     },
     http::{Door, Management, Settings, socket::AdminSocket},
-    manage::{Manage, credentials::Credentials},
+    manage::{Manage, credentials::Credentials, segments::Segments},
     metrics::Metrics,
     readiness::{Check, Readiness},
     trace::LevelControl,
@@ -50,6 +55,8 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
 const REQUEST_BODY_IDLE: Duration = Duration::from_secs(60);
 /// For showing the last lines once the journal is closed.
 pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
+/// For sealing what the journal holds at the end.
+const SEAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 /// Room that the journal reserves for a request until its record is written.
@@ -79,6 +86,7 @@ pub struct Server {
     plane: Arc<Plane>,
     readiness: Arc<Readiness>,
     delivery: Option<Delivery>,
+    sealer: Sealer,
     lanes: Lanes,
     /// Background work that ends before the journal.
     tasks: TaskTracker,
@@ -96,6 +104,7 @@ struct State {
     store: Store,
     counter: Arc<UsageCounter>,
     metrics: Arc<Metrics>,
+    catalog: Arc<Catalog>,
     journal: Arc<Journal>,
     recovery: RecoveryReport,
 }
@@ -110,8 +119,11 @@ impl Server {
             source,
         })?;
         let state = open_state(&ground).await?;
-        let State { store, counter, metrics, journal, recovery } = state;
-        let delivery = if manner.shows_lines { Some(ground.deliver(&journal)?) } else { None };
+        let State { store, counter, metrics, catalog, journal, recovery } = state;
+        let (delivery, delivered) = match manner.shows_lines {
+            true => ground.deliver(&journal).map(|(delivery, reached)| (Some(delivery), reached))?,
+            false => (None, adapters::Reached::everything()),
+        };
         let intake = journal.intake();
         let (tasks, changes) = (TaskTracker::new(), TaskTracker::new());
         let [stop_accepting, stop_tasks, stop_flushing] =
@@ -131,8 +143,12 @@ impl Server {
         adapters::measure_journal(&metrics, &intake)?;
         adapters::measure_plane(&metrics, &plane)?;
         adapters::measure_entries(&metrics, &store)?;
+        segments::measure(&metrics, &catalog)?;
         let readiness = readiness(&intake, &directory);
-        let manage = manage(&ground, &store, &directory);
+        let required = segments::required(&journal, &counter, delivered);
+        let sealer = segments::begin(&catalog, &journal, settings, required.clone())?;
+        let kept = segments::beside(&catalog, journal.closed_files(), settings, required);
+        let manage = manage(&ground, &store, &directory, kept);
         let http = Settings {
             metrics_path: settings.enable_metrics.then(|| settings.metrics_path.0.clone()),
             metrics_token: settings.metrics_token.clone(),
@@ -152,6 +168,7 @@ impl Server {
             plane,
             readiness,
             delivery,
+            sealer,
             lanes,
             tasks,
             changes,
@@ -251,10 +268,18 @@ impl Server {
         if self.flushing.await.is_err() {
             tracing::error!("the flush of uses panicked");
         }
-        self.store.close().await;
-        if let Some(delivery) = self.delivery.take() {
-            delivery.stop(DELIVERY_TIMEOUT);
+        let (delivery, sealer) = (self.delivery.take(), self.sealer);
+        let ended = tokio::task::spawn_blocking(move || {
+            if let Some(delivery) = delivery {
+                delivery.stop(DELIVERY_TIMEOUT);
+            }
+            // What was closed is sealed while the store still takes entries.
+            sealer.stop(SEAL_TIMEOUT)
+        });
+        if !ended.await.unwrap_or(false) {
+            tracing::warn!("the last files of the journal are sealed at the next start");
         }
+        self.store.close().await;
         self.ground.traces.flush(DELIVERY_TIMEOUT);
         closed.is_ok_and(|report| report.synced && report.accounts.lost.total() == 0)
     }
@@ -279,7 +304,10 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 async fn open_state(ground: &Ground) -> Result<State, StartError> {
     let store = ground.open_store().await?;
     let config = ground.journal_config();
+    let catalog = segments::open(ground, &store, tokio::runtime::Handle::current())?;
+    let sealed_to = catalog.figures().sealed_to;
     let last_committed = Journal::last_committed(&config.dir, &ground.instance, &StdFs)?;
+    let last_committed = last_committed.max(sealed_to);
     let counter =
         UsageCounter::open(store.clone(), ground.instance.clone(), last_committed).await?;
     let metrics = Arc::new(Metrics::new(VERSION, ground.instance.as_str())?);
@@ -291,6 +319,8 @@ async fn open_state(ground: &Ground) -> Result<State, StartError> {
     let requests = ground.config.settings.max_concurrent_requests.0.into();
     let room = RESERVATION_BYTES.saturating_mul(requests).saturating_add(8 << 20);
     config.queue_bytes_max = config.queue_bytes_max.max(room);
+    config.closes_last_file = true;
+    config.seq_floor = sealed_to;
     let (envelope, clock) = (ground.envelope(), Arc::clone(&ground.clock));
     let replaying = Arc::clone(&counter);
     let opened = tokio::task::spawn_blocking(move || {
@@ -304,7 +334,7 @@ async fn open_state(ground: &Ground) -> Result<State, StartError> {
         source: io::Error::other(panic),
     })??;
     counter.flush().await?;
-    Ok(State { store, counter, metrics, journal: Arc::new(journal), recovery })
+    Ok(State { store, counter, metrics, catalog, journal: Arc::new(journal), recovery })
 }
 
 #[cfg_attr(not(feature = "bench"), expect(unused_variables, reason = "a benchmark's choice"))]
@@ -373,6 +403,7 @@ pub(super) fn manage(
     ground: &Ground,
     store: &Store,
     directory: &Arc<TokenDirectory>,
+    segments: Segments,
 ) -> Arc<Manage> {
     let providers = &ground.config.providers;
     Arc::new(Manage {
@@ -380,6 +411,7 @@ pub(super) fn manage(
         directory: Arc::clone(directory),
         credentials: Credentials::new(&ground.management_token.0, store.token_hash_key()),
         levels: Arc::clone(&ground.levels),
+        segments,
         clock: Arc::clone(&ground.clock),
         rng: Arc::clone(&ground.rng),
         default_provider: Arc::clone(&providers.default_provider().name),

@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use super::{
     source::Source,
     values::{
-        AuditPolicy, Bytes, CaptureBodies, Count, DatabaseDriver, EncryptionKey, ForwardProxy,
-        HostRule, JournalSync, Later, LineFormat, RecordsTo, RoutePath, TraceLevel, Value,
+        AuditPolicy, AuditRetention, Bytes, CaptureBodies, Count, DatabaseDriver, EncryptionKey,
+        ForwardProxy, HostRule, JournalSync, Later, LineFormat, RecordsTo, RoutePath, TraceLevel, Value,
     },
 };
 
@@ -148,15 +148,15 @@ settings! {
         /// Captured bytes a side.
         capture_body_bytes: Later = "CAPTURE_BODY_BYTES", "";
         /// How long records are kept.
-        retention_records: Later = "RETENTION_RECORDS", "" ("nothing is dropped yet");
+        retention_records: Duration = "RETENTION_RECORDS", "90d";
         /// How long bodies are kept.
-        retention_bodies: Later = "RETENTION_BODIES", "";
+        retention_bodies: Duration = "RETENTION_BODIES", "14d";
         /// How long traces are kept.
-        retention_traces: Later = "RETENTION_TRACES", "" ("nothing is dropped yet");
-        /// How long audit entries are kept.
-        retention_audit: Later = "RETENTION_AUDIT", "" ("nothing is dropped yet");
-        /// Size cap of segments.
-        retention_bytes: Later = "RETENTION_BYTES", "";
+        retention_traces: Duration = "RETENTION_TRACES", "14d";
+        /// How long sealed audit entries are kept.
+        retention_audit: AuditRetention = "RETENTION_AUDIT", "400d";
+        /// Size cap of all segments together; the oldest go first.
+        retention_bytes: Option<Bytes> = "RETENTION_BYTES", "";
     }
     "Audit" {
         /// What happens when the journal cannot be written: `strict` forwards

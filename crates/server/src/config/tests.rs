@@ -22,7 +22,8 @@ fn nothing_is_needed() {
     let config = Config::load(&Environment::new(), None).expect("defaults are valid");
     assert_eq!(config.settings.listen_addr.to_string(), "127.0.0.1:8080");
     assert_eq!(config.settings.max_request_bytes.0, 512 << 20);
-    assert_eq!(config.settings.retention_records, values::Later);
+    let days = std::time::Duration::from_secs(90 * 86_400);
+    assert_eq!(config.settings.retention_records, days);
     assert_eq!(&*config.providers.default_provider().name, "openai");
     assert_eq!(config.shown.len(), settings::ALL.len());
     assert!(config.shown.iter().all(|line| line.origin == Origin::Default));
@@ -57,7 +58,7 @@ fn every_problem_is_named_at_once_and_no_value() {
             ("LOG_RECORDS", "stdout"),
             ("TLS_CERT_FILE", "/nonexistent/canary"),
         ],
-        "listn_addr: canary-4\nmax_request_bytes: canary-5\nretention_records: 30d\n\
+        "listn_addr: canary-4\nmax_request_bytes: canary-5\nretention_audit: 30d\n\
          capture_bodies: all\naudit_policy: available\nmetrics_path: {a: canary-6}\n",
     );
     let text = found.join("\n");
@@ -69,7 +70,7 @@ fn every_problem_is_named_at_once_and_no_value() {
         "LOG_RECORDS: must be journal",
         "listn_addr: unknown key (did you mean listen_addr?)",
         "MAX_REQUEST_BYTES: must be a size",
-        "RETENTION_RECORDS: not in this build",
+        "RETENTION_AUDIT: must be a length of time, at least 183d",
         "CAPTURE_BODIES: not in this build",
         "AUDIT_POLICY: not in this build",
         "metrics_path: must be one value",

@@ -123,6 +123,24 @@ impl Value for Duration {
     }
 }
 
+/// How long audit entries are kept: never less than half a year.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditRetention(pub Duration);
+
+impl Value for AuditRetention {
+    const FORM: &'static str = "a length of time, at least 183d (400d)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let floor = Duration::from_secs(183 * 86_400);
+        let length = duration(text).filter(|length| *length >= floor);
+        length.map(Self).ok_or_else(must_be::<Self>)
+    }
+
+    fn show(&self) -> String {
+        show_duration(self.0)
+    }
+}
+
 /// Parses `1h30m`, `100ms`, `90d`. Bare numbers are refused: nobody can tell
 /// seconds from milliseconds.
 pub fn duration(text: &str) -> Option<Duration> {
