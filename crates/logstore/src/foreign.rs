@@ -26,6 +26,7 @@ mod needle;
 mod plan;
 mod run;
 mod source;
+mod stats;
 mod value;
 
 #[cfg(test)]
@@ -33,16 +34,21 @@ mod tests;
 
 use std::{fmt, io::Read, ops::ControlFlow, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
-use domain::{query::Expr, time::Timestamp};
+use domain::{
+    query::{Expr, FieldRef, Stats},
+    time::Timestamp,
+};
 
 pub use self::source::LINE_BYTES_MAX;
 use self::{
-    emit::Emitter,
+    emit::{Backwards, Emitter},
     plan::{Plan, TimeRange},
     run::Run,
+    source::Sizes,
+    stats::Sums,
 };
 use crate::{
-    engine::{Budget, Cancel, EngineError, Problem, Progress, Stop},
+    engine::{Budget, Cancel, EngineError, Problem, Progress, Stop, Table},
     fs::Fs,
 };
 
@@ -70,6 +76,9 @@ impl fmt::Debug for Input {
     }
 }
 
+/// Told how far a search is.
+pub type Watch = Arc<dyn Fn(&Progress) + Send + Sync>;
+
 /// A question. [`Search::new`] asks for all lines that match.
 #[derive(Clone)]
 pub struct Search {
@@ -83,7 +92,8 @@ pub struct Search {
     pub context: usize,
     pub budget: Budget,
     pub cancel: Cancel,
-    pub progress: Option<Arc<dyn Fn(&Progress) + Send + Sync>>,
+    /// Called for each block, on the thread that asks.
+    pub progress: Option<Watch>,
 }
 
 impl Search {
@@ -100,7 +110,7 @@ impl Search {
         }
     }
 
-    fn plan(&self, asked: &[domain::query::FieldRef]) -> Result<Plan, EngineError> {
+    fn plan(&self, asked: &[FieldRef]) -> Result<Plan, EngineError> {
         if self.context > CONTEXT_MAX {
             let what = format!("more than {CONTEXT_MAX} lines of context");
             return Err(EngineError::Question(what));
@@ -129,7 +139,8 @@ pub enum Take {
     /// As they are found: a stream is answered while it runs.
     All,
     First(usize),
-    /// After everything was read.
+    /// After everything was read; without context, plain files are read from
+    /// their end and only as far as needed.
     Last(usize),
 }
 
@@ -196,13 +207,52 @@ pub fn search(
     search: &Search,
     visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
 ) -> Result<Report, EngineError> {
+    search_in(fs, inputs, search, visit, Sizes::default())
+}
+
+fn search_in(
+    fs: &Arc<dyn Fs>,
+    inputs: Vec<Input>,
+    search: &Search,
+    visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
+    sizes: Sizes,
+) -> Result<Report, EngineError> {
     let plan = search.plan(&[])?;
-    let emitter = Emitter::new(search.take, search.context, search.budget.memory_bytes, visit);
-    Run::new(fs, search, &plan).over(inputs, Some(emitter), &mut [(), ()])
+    let run = Run::new(fs, search, &plan, sizes);
+    let memory_bytes = search.budget.memory_bytes;
+    match (search.take, search.context) {
+        (Take::Last(count), 0) => {
+            let mut sink = Backwards::new(count, memory_bytes, visit);
+            run.over(inputs, Some(&mut sink), &mut [(), ()])
+        }
+        (take, context) => {
+            let mut sink = Emitter::new(take, context, memory_bytes, visit);
+            run.over(inputs, Some(&mut sink), &mut [(), ()])
+        }
+    }
 }
 
 /// Counts the lines that match: [`Report::matched`].
 pub fn count(fs: &Arc<dyn Fs>, inputs: Vec<Input>, search: &Search) -> Result<Report, EngineError> {
     let plan = search.plan(&[])?;
-    Run::new(fs, search, &plan).over(inputs, None, &mut [(), ()])
+    Run::new(fs, search, &plan, Sizes::default()).over(inputs, None, &mut [(), ()])
+}
+
+/// Statistics of the lines that match; `limit` keeps the first groups. Lines
+/// without a time are in no bucket.
+pub fn stats(
+    fs: &Arc<dyn Fs>,
+    inputs: Vec<Input>,
+    search: &Search,
+    stats: &Stats,
+    limit: Option<usize>,
+) -> Result<(Table, Report), EngineError> {
+    let fields = stats::fields(stats);
+    let plan = search.plan(&fields)?;
+    let mut sums = Sums::of_threads(stats, &fields, search.budget.memory_bytes)?;
+    let run = Run::new(fs, search, &plan, Sizes::default());
+    let mut report = run.over(inputs, None, &mut sums)?;
+    let (table, lines) = Sums::table(sums, limit)?;
+    report.matched = lines;
+    Ok((table, report))
 }

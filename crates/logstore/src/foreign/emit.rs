@@ -6,6 +6,23 @@ use std::{collections::VecDeque, ops::ControlFlow, ops::Range};
 use super::{Hit, Take};
 use crate::engine::Stop;
 
+/// Where matches go.
+pub(super) trait Sink {
+    /// Lines from here on are of another input; the blocks of a plain one come
+    /// from its end where the sink goes backwards.
+    fn begin(&mut self, input: usize, is_plain: bool);
+    /// The lines of a block (all of them where context is wanted), and which
+    /// of them match.
+    fn block(&mut self, lines: &[u8], matches: &[Range<usize>]);
+    fn wants_context(&self) -> bool;
+    /// Whether the last inputs and blocks are to come first.
+    fn is_backwards(&self) -> bool;
+    /// Whoever asked has enough.
+    fn is_done(&self) -> bool;
+    /// Visits what was kept: how many matches there were, and which bound was met.
+    fn finish(&mut self) -> (u64, Option<Stop>);
+}
+
 pub(super) struct Emitter<'v> {
     take: Take,
     context: usize,
@@ -13,7 +30,7 @@ pub(super) struct Emitter<'v> {
     visit: &'v mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
     input: usize,
     /// Matches visited, or kept.
-    pub(super) matched: u64,
+    matched: u64,
     /// Lines behind the last match that are still to be shown.
     after: usize,
     /// The newest lines that were not shown, for the next match.
@@ -23,9 +40,9 @@ pub(super) struct Emitter<'v> {
     gap: bool,
     kept: VecDeque<Kept>,
     kept_bytes: usize,
-    pub(super) stopped: Option<Stop>,
+    stopped: Option<Stop>,
     /// Whoever asked has enough.
-    pub(super) done: bool,
+    done: bool,
 }
 
 struct Kept {
@@ -65,13 +82,10 @@ impl<'v> Emitter<'v> {
             done: matches!(take, Take::First(0) | Take::Last(0)),
         }
     }
+}
 
-    pub(super) fn wants_context(&self) -> bool {
-        self.context > 0
-    }
-
-    /// Lines from here on are of another input.
-    pub(super) fn begin(&mut self, input: usize) {
+impl Sink for Emitter<'_> {
+    fn begin(&mut self, input: usize, _is_plain: bool) {
         self.input = input;
         self.after = 0;
         self.before.clear();
@@ -80,9 +94,7 @@ impl<'v> Emitter<'v> {
         self.done |= !self.wants_more();
     }
 
-    /// The lines of a block (all of them where context is wanted), and which
-    /// of them match.
-    pub(super) fn block(&mut self, lines: &[u8], matches: &[Range<usize>]) {
+    fn block(&mut self, lines: &[u8], matches: &[Range<usize>]) {
         if !self.wants_context() {
             for line in matches {
                 self.line(&lines[line.clone()], false);
@@ -109,18 +121,25 @@ impl<'v> Emitter<'v> {
         self.done |= !self.wants_more() && self.after == 0;
     }
 
-    /// Visits what was kept.
-    pub(super) fn finish(mut self) -> (u64, Option<Stop>) {
-        for kept in std::mem::take(&mut self.kept) {
-            let Kept { input, line, context, gap } = &kept;
-            let hit = Hit { line, input: *input, context: *context, gap: *gap };
-            if (self.visit)(hit).is_break() {
-                break;
-            }
-        }
+    fn finish(&mut self) -> (u64, Option<Stop>) {
+        visit_kept(std::mem::take(&mut self.kept), self.visit);
         (self.matched, self.stopped)
     }
 
+    fn wants_context(&self) -> bool {
+        self.context > 0
+    }
+
+    fn is_backwards(&self) -> bool {
+        false
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+}
+
+impl Emitter<'_> {
     fn wants_more(&self) -> bool {
         match self.take {
             Take::First(count) => self.matched < count as u64,
@@ -219,5 +238,109 @@ impl<'v> Emitter<'v> {
         let kept = self.kept.pop_front()?;
         self.kept_bytes -= kept.line.len() + KEPT_EXTRA_BYTES;
         Some(kept)
+    }
+}
+
+fn visit_kept(kept: VecDeque<Kept>, visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>) {
+    for kept in &kept {
+        let hit = Hit { line: &kept.line, input: kept.input, context: kept.context, gap: kept.gap };
+        if visit(hit).is_break() {
+            break;
+        }
+    }
+}
+
+/// The last so many matches without their neighbours: plain files are read from
+/// their end until there are enough.
+pub(super) struct Backwards<'v> {
+    count: usize,
+    memory_bytes: usize,
+    visit: &'v mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
+    input: usize,
+    is_plain: bool,
+    kept: VecDeque<Kept>,
+    /// Of a stream, which can only be read forwards.
+    stream: VecDeque<Kept>,
+    bytes: usize,
+    stopped: Option<Stop>,
+}
+
+impl<'v> Backwards<'v> {
+    pub(super) fn new(
+        count: usize,
+        memory_bytes: usize,
+        visit: &'v mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
+    ) -> Self {
+        let (kept, stream) = (VecDeque::new(), VecDeque::new());
+        let (input, is_plain, bytes, stopped) = (0, false, 0, None);
+        Self { count, memory_bytes, visit, input, is_plain, kept, stream, bytes, stopped }
+    }
+
+    fn keep(&mut self, line: &[u8]) -> Kept {
+        self.bytes += line.len() + KEPT_EXTRA_BYTES;
+        if self.bytes > self.memory_bytes {
+            self.stopped = Some(Stop::Memory);
+        }
+        Kept { input: self.input, line: line.to_vec(), context: false, gap: false }
+    }
+
+    fn join_stream(&mut self) {
+        while let Some(line) = self.stream.pop_back() {
+            self.kept.push_front(line);
+        }
+    }
+}
+
+impl Sink for Backwards<'_> {
+    fn begin(&mut self, input: usize, is_plain: bool) {
+        self.join_stream();
+        self.input = input;
+        self.is_plain = is_plain;
+    }
+
+    fn block(&mut self, lines: &[u8], matches: &[Range<usize>]) {
+        if self.is_plain {
+            for line in matches.iter().rev() {
+                if self.is_done() {
+                    return;
+                }
+                let kept = self.keep(&lines[line.clone()]);
+                self.kept.push_front(kept);
+            }
+            return;
+        }
+        for line in matches {
+            let kept = self.keep(&lines[line.clone()]);
+            self.stream.push_back(kept);
+            let is_over = |backwards: &Self| {
+                backwards.bytes > backwards.memory_bytes
+                    || backwards.stream.len() + backwards.kept.len() > backwards.count
+            };
+            while is_over(self)
+                && let Some(oldest) = self.stream.pop_front()
+            {
+                self.bytes -= oldest.line.len() + KEPT_EXTRA_BYTES;
+            }
+        }
+    }
+
+    fn wants_context(&self) -> bool {
+        false
+    }
+
+    fn is_backwards(&self) -> bool {
+        true
+    }
+
+    fn is_done(&self) -> bool {
+        self.kept.len() >= self.count || (self.is_plain && self.stopped.is_some())
+    }
+
+    fn finish(&mut self) -> (u64, Option<Stop>) {
+        self.join_stream();
+        let kept = std::mem::take(&mut self.kept);
+        let matched = kept.len() as u64;
+        visit_kept(kept, self.visit);
+        (matched, self.stopped)
     }
 }

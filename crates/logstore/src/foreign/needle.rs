@@ -33,7 +33,7 @@ struct Needle {
 
 #[derive(Clone, Debug)]
 enum Find {
-    Exact(memmem::Finder<'static>),
+    Exact(Box<memmem::Finder<'static>>),
     Folded(Folded),
 }
 
@@ -160,7 +160,7 @@ impl Driver {
 
 impl Find {
     fn exact(text: &str) -> Self {
-        Self::Exact(memmem::Finder::new(text.as_bytes()).into_owned())
+        Self::Exact(Box::new(memmem::Finder::new(text.as_bytes()).into_owned()))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, OnceLock,
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     time::Instant,
 };
@@ -19,9 +19,9 @@ use std::{
 use super::{
     Input, Report, Search,
     census::{Census, census},
-    emit::Emitter,
+    emit::Sink,
     plan::{LineReader, Plan},
-    source::{Blocks, Opened, PlainFile, open, open_live},
+    source::{Blocks, Opened, PlainFile, Sizes, open, open_live},
 };
 use crate::{
     engine::{EngineError, Problem, Progress, Stop},
@@ -60,6 +60,7 @@ pub(super) struct Run<'a> {
     fs: &'a Arc<dyn Fs>,
     search: &'a Search,
     plan: &'a Plan,
+    sizes: Sizes,
     report: Report,
     progress: Progress,
     begun: Instant,
@@ -89,33 +90,45 @@ struct Answer {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(fs: &'a Arc<dyn Fs>, search: &'a Search, plan: &'a Plan) -> Self {
+    pub(super) fn new(
+        fs: &'a Arc<dyn Fs>,
+        search: &'a Search,
+        plan: &'a Plan,
+        sizes: Sizes,
+    ) -> Self {
         let (report, progress) = (Report::default(), Progress::default());
-        Self { fs, search, plan, report, progress, begun: Instant::now() }
+        Self { fs, search, plan, sizes, report, progress, begun: Instant::now() }
     }
 
     pub(super) fn over<T: Tally>(
         mut self,
         inputs: Vec<Input>,
-        mut emitter: Option<Emitter<'_>>,
+        mut sink: Option<&mut dyn Sink>,
         tallies: &mut [T; THREADS],
     ) -> Result<Report, EngineError> {
         self.report.inputs = inputs.len() as u64;
         self.progress.files_total = inputs.len() as u64;
-        for (nth, input) in inputs.into_iter().enumerate() {
-            if let Some(emitter) = &mut emitter {
-                emitter.begin(nth);
-            }
-            if self.is_over(emitter.as_ref()) {
-                break;
-            }
+        let mut inputs: Vec<(usize, Input)> = inputs.into_iter().enumerate().collect();
+        if sink.as_deref().is_some_and(Sink::is_backwards) {
+            inputs.reverse();
+        }
+        for (nth, input) in inputs {
             let path = input.path().to_owned();
+            if self.is_over(sink.as_deref()) {
+                self.spare(&input);
+                continue;
+            }
             let opened = match input {
-                Input::File(path) => open(&**self.fs, &path),
+                Input::File(path) => open(&**self.fs, &path, self.sizes),
                 Input::Stream(_, read) => open_live(read),
             };
             let problem = match opened {
-                Ok(opened) => self.input(opened, &mut emitter, tallies)?.map(|e| e.to_string()),
+                Ok(opened) => {
+                    if let Some(sink) = &mut sink {
+                        sink.begin(nth, matches!(opened, Opened::Plain(_)));
+                    }
+                    self.input(opened, &mut sink, tallies)?.map(|e| e.to_string())
+                }
                 Err(error) => Some(error.to_string()),
             };
             if let Some(what) = problem {
@@ -124,13 +137,22 @@ impl<'a> Run<'a> {
             self.progress.files_done += 1;
             self.tell();
         }
-        if let Some(emitter) = emitter {
-            let (matched, stopped) = emitter.finish();
+        if let Some(sink) = sink {
+            let (matched, stopped) = sink.finish();
             self.report.matched = matched;
             self.report.stopped = self.report.stopped.or(stopped);
         }
         self.report.elapsed = self.begun.elapsed();
         Ok(self.report)
+    }
+
+    /// An input that need not be read; that it is not there is said all the same.
+    fn spare(&mut self, input: &Input) {
+        if let Input::File(path) = input
+            && let Err(error) = self.fs.identity(path)
+        {
+            self.failed(path.clone(), error.to_string());
+        }
     }
 
     fn failed(&mut self, path: PathBuf, what: String) {
@@ -142,12 +164,12 @@ impl<'a> Run<'a> {
     fn input<T: Tally>(
         &mut self,
         opened: Opened,
-        emitter: &mut Option<Emitter<'_>>,
+        sink: &mut Option<&mut dyn Sink>,
         tallies: &mut [T; THREADS],
     ) -> Result<Option<std::io::Error>, EngineError> {
-        let want = match emitter {
+        let want = match sink {
             None => Want::Nothing,
-            Some(emitter) if emitter.wants_context() => Want::Block,
+            Some(sink) if sink.wants_context() => Want::Block,
             Some(_) => Want::Matches,
         };
         let choice = OnceLock::new();
@@ -155,28 +177,28 @@ impl<'a> Run<'a> {
         let [first, ..] = tallies;
         match opened {
             Opened::Live(read) => {
-                let mut blocks = Blocks::new(read, true);
+                let mut blocks = Blocks::new(read, self.sizes, true);
                 let mut reader = self.plan.reader();
                 loop {
                     let answer = next_answer(&mut blocks, search, &mut reader, first);
                     let Some(answer) = answer else { return Ok(None) };
-                    match self.take(answer, emitter) {
+                    match self.take(answer, sink) {
                         Took::All => {}
                         Took::Enough => return Ok(None),
                         Took::Error(error) => return Ok(Some(error)),
                     }
                 }
             }
-            Opened::Packed(read) => self.packed(read, search, emitter, first),
+            Opened::Packed(read) => self.packed(read, search, sink, first),
             Opened::Plain(file) if file.blocks() < THREADS as u64 => {
                 let mut reader = self.plan.reader();
                 let answer = search.plain(&file, 0, &mut Vec::new(), &mut reader, first);
-                Ok(match self.take(answer, emitter) {
+                Ok(match self.take(answer, sink) {
                     Took::Error(error) => Some(error),
                     Took::All | Took::Enough => None,
                 })
             }
-            Opened::Plain(file) => self.plain(&file, search, emitter, tallies),
+            Opened::Plain(file) => self.plain(&file, search, sink, tallies),
         }
     }
 
@@ -184,9 +206,12 @@ impl<'a> Run<'a> {
         &mut self,
         file: &PlainFile,
         search: BlockSearch<'_>,
-        emitter: &mut Option<Emitter<'_>>,
+        sink: &mut Option<&mut dyn Sink>,
         tallies: &mut [T; THREADS],
     ) -> Result<Option<std::io::Error>, EngineError> {
+        let blocks = file.blocks();
+        let is_backwards = sink.as_deref().is_some_and(Sink::is_backwards);
+        let nth_block = move |nth| if is_backwards { blocks - 1 - nth } else { nth };
         std::thread::scope(|scope| {
             let mut queues = Vec::with_capacity(THREADS);
             for (thread, tally) in tallies.iter_mut().enumerate() {
@@ -195,7 +220,8 @@ impl<'a> Run<'a> {
                 let work = move || {
                     let mut reader = search.plan.reader();
                     let mut buffer = Vec::new();
-                    for block in (thread as u64..file.blocks()).step_by(THREADS) {
+                    for nth in (thread as u64..blocks).step_by(THREADS) {
+                        let block = nth_block(nth);
                         let answer = search.plain(file, block, &mut buffer, &mut reader, tally);
                         // Nobody listens any more: enough was found.
                         if send.send(answer).is_err() {
@@ -206,9 +232,9 @@ impl<'a> Run<'a> {
                 let builder = std::thread::Builder::new().name("search".to_owned());
                 builder.spawn_scoped(scope, work).map_err(EngineError::Thread)?;
             }
-            for block in 0..file.blocks() {
-                let Ok(answer) = queues[block as usize % THREADS].recv() else { break };
-                match self.take(answer, emitter) {
+            for nth in 0..blocks {
+                let Ok(answer) = queues[nth as usize % THREADS].recv() else { break };
+                match self.take(answer, sink) {
                     Took::All => {}
                     Took::Enough => break,
                     Took::Error(error) => return Ok(Some(error)),
@@ -223,13 +249,14 @@ impl<'a> Run<'a> {
         &mut self,
         read: Box<dyn Read + Send>,
         search: BlockSearch<'_>,
-        emitter: &mut Option<Emitter<'_>>,
+        sink: &mut Option<&mut dyn Sink>,
         tally: &mut T,
     ) -> Result<Option<std::io::Error>, EngineError> {
         std::thread::scope(|scope| {
             let (send, receive) = sync_channel(QUEUE_BLOCKS);
             let (give_back, recycled) = sync_channel(QUEUE_BLOCKS + 1);
-            let work = move || unpack(Blocks::new(read, false), &send, &recycled);
+            let blocks = Blocks::new(read, self.sizes, false);
+            let work = move || unpack(blocks, &send, &recycled);
             let builder = std::thread::Builder::new().name("unpack".to_owned());
             builder.spawn_scoped(scope, work).map_err(EngineError::Thread)?;
             let mut reader = self.plan.reader();
@@ -243,7 +270,7 @@ impl<'a> Run<'a> {
                 search.block(&unpacked.lines, &mut reader, tally, &mut answer);
                 // A full queue of buffers only means that one is made anew.
                 give_back.try_send(unpacked.lines).unwrap_or_default();
-                match self.take(answer, emitter) {
+                match self.take(answer, sink) {
                     Took::All => {}
                     Took::Enough => break,
                     Took::Error(error) => return Ok(Some(error)),
@@ -254,7 +281,7 @@ impl<'a> Run<'a> {
     }
 
     /// Adds the answer for one block.
-    fn take(&mut self, answer: Answer, emitter: &mut Option<Emitter<'_>>) -> Took {
+    fn take(&mut self, answer: Answer, sink: &mut Option<&mut dyn Sink>) -> Took {
         let report = &mut self.report;
         report.bytes += answer.bytes_read;
         report.lines += answer.census.lines;
@@ -265,14 +292,14 @@ impl<'a> Run<'a> {
         if answer.full {
             report.stopped = Some(Stop::Memory);
         }
-        if let Some(emitter) = emitter {
-            emitter.block(&answer.lines, &answer.matches);
+        if let Some(sink) = sink {
+            sink.block(&answer.lines, &answer.matches);
         }
         self.tell();
         if let Some(error) = answer.error {
             return Took::Error(error);
         }
-        if self.is_over(emitter.as_ref()) { Took::Enough } else { Took::All }
+        if self.is_over(sink.as_deref()) { Took::Enough } else { Took::All }
     }
 
     fn tell(&mut self) {
@@ -284,11 +311,11 @@ impl<'a> Run<'a> {
     }
 
     /// Whether whoever asked has enough, or a bound is reached.
-    fn is_over(&mut self, emitter: Option<&Emitter<'_>>) -> bool {
+    fn is_over(&mut self, sink: Option<&dyn Sink>) -> bool {
         let budget = &self.search.budget;
         let rows_max = budget.rows_scanned.unwrap_or(u64::MAX);
         let stop = match () {
-            () if emitter.is_some_and(|emitter| emitter.done) => return true,
+            () if sink.is_some_and(Sink::is_done) => return true,
             () if self.search.cancel.is_cancelled() => Some(Stop::Cancelled),
             () if self.report.lines >= rows_max => Some(Stop::RowsScanned),
             () if budget.deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
@@ -321,10 +348,7 @@ fn unpack<R: Read>(
 ) {
     loop {
         let (bytes_before, passed_before) = (blocks.bytes_read, blocks.passed_over);
-        let mut lines = match recycled.try_recv() {
-            Ok(lines) => lines,
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Vec::new(),
-        };
+        let mut lines = recycled.try_recv().unwrap_or_default();
         lines.clear();
         let (ended, error) = match blocks.next() {
             Ok(Some(block)) => {

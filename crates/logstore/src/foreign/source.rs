@@ -18,7 +18,7 @@ use crate::fs::{Fs, JournalFile, Sequential};
 pub const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Small enough to stay in a core's cache while it is looked through twice.
-pub(super) const BLOCK_BYTES: usize = 512 * 1024;
+const BLOCK_BYTES: usize = 512 * 1024;
 
 /// How much more is read at a time of a line that crosses the end of its block.
 const EXTENSION_BYTES: usize = 64 * 1024;
@@ -27,6 +27,19 @@ const EXTENSION_BYTES: usize = 64 * 1024;
 const MAGIC_BYTES: usize = 8;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What bounds memory; tests have smaller ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) block_bytes: usize,
+    pub(super) line_bytes_max: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { block_bytes: BLOCK_BYTES, line_bytes_max: LINE_BYTES_MAX }
+    }
+}
 
 /// An input that can be read.
 pub(super) enum Opened {
@@ -46,7 +59,7 @@ pub(super) enum OpenError {
     Refused(&'static str),
 }
 
-pub(super) fn open(fs: &dyn Fs, path: &Path) -> Result<Opened, OpenError> {
+pub(super) fn open(fs: &dyn Fs, path: &Path, sizes: Sizes) -> Result<Opened, OpenError> {
     let file = fs.open_read(path)?;
     let bytes = file.identity()?.bytes;
     if bytes == 0 {
@@ -56,7 +69,7 @@ pub(super) fn open(fs: &dyn Fs, path: &Path) -> Result<Opened, OpenError> {
     let mut head = [0; MAGIC_BYTES];
     let length = file.read_at(&mut head, 0)?;
     Ok(match packing(&head[..length])? {
-        Packing::None => Opened::Plain(PlainFile { file, bytes }),
+        Packing::None => Opened::Plain(PlainFile { file, bytes, sizes }),
         packing => Opened::Packed(unpack(packing, Sequential::new(file))?),
     })
 }
@@ -128,6 +141,7 @@ pub(super) struct PlainFile {
     file: Arc<dyn JournalFile>,
     /// When it was opened: what is appended meanwhile is not looked at.
     bytes: u64,
+    sizes: Sizes,
 }
 
 /// What reading one block gave.
@@ -142,16 +156,17 @@ pub(super) struct BlockRead {
 
 impl PlainFile {
     pub(super) fn blocks(&self) -> u64 {
-        self.bytes.div_ceil(BLOCK_BYTES as u64)
+        self.bytes.div_ceil(self.sizes.block_bytes as u64)
     }
 
     /// Reads the lines that begin in a block.
     pub(super) fn read(&self, block: u64, buffer: &mut Vec<u8>) -> io::Result<BlockRead> {
-        let from = block * BLOCK_BYTES as u64;
+        let block_bytes = self.sizes.block_bytes;
+        let from = block * block_bytes as u64;
         // One byte more tells whether the block begins with a line.
         let before = u64::from(block > 0);
-        let length = (self.bytes - from).min(BLOCK_BYTES as u64) + before;
-        let length = usize::try_from(length).unwrap_or(BLOCK_BYTES);
+        let length = (self.bytes - from).min(block_bytes as u64) + before;
+        let length = usize::try_from(length).unwrap_or(block_bytes);
         self.fill(from - before, buffer, 0, length)?;
         let mut read = BlockRead { bytes_read: buffer.len() as u64, ..BlockRead::default() };
         let start = match block {
@@ -186,7 +201,7 @@ impl PlainFile {
             self.fill(from + known as u64, buffer, known, more)?;
             read.bytes_read += (buffer.len() - known) as u64;
             let end = memchr::memchr(b'\n', &buffer[known..]).map(|end| known + end);
-            if end.unwrap_or(buffer.len()) - begun > LINE_BYTES_MAX {
+            if end.unwrap_or(buffer.len()) - begun > self.sizes.line_bytes_max {
                 read.passed_over = true;
                 return Ok(begun);
             }
@@ -217,6 +232,7 @@ impl PlainFile {
 /// Cuts a stream into whole lines.
 pub(super) struct Blocks<R> {
     read: R,
+    sizes: Sizes,
     /// Whole lines are handed out at once, not when a block is full.
     live: bool,
     buffer: Vec<u8>,
@@ -234,11 +250,12 @@ pub(super) struct Blocks<R> {
 }
 
 impl<R: Read> Blocks<R> {
-    pub(super) fn new(read: R, live: bool) -> Self {
+    pub(super) fn new(read: R, sizes: Sizes, live: bool) -> Self {
         Self {
             read,
+            sizes,
             live,
-            buffer: vec![0; BLOCK_BYTES],
+            buffer: vec![0; sizes.block_bytes],
             filled: 0,
             taken: 0,
             passing_over: false,
@@ -256,15 +273,15 @@ impl<R: Read> Blocks<R> {
         self.filled -= self.taken;
         self.taken = 0;
         while !self.ended {
-            let known = self.more();
-            if self.taken == 0 && !self.passing_over {
-                self.bound_first_line(known);
+            let mut known = self.more();
+            if self.taken == 0 && !self.passing_over && self.is_first_line_too_long(known) {
+                self.pass_over_first_line(known);
+                known = 0;
             }
-            let known = known.min(self.filled);
             if let Some(end) = memchr::memrchr(b'\n', &self.buffer[known..self.filled]) {
                 self.taken = known + end + 1;
             }
-            if self.taken > 0 && (self.live || self.filled >= BLOCK_BYTES) {
+            if self.taken > 0 && (self.live || self.filled >= self.sizes.block_bytes) {
                 return Ok(Some(&self.buffer[..self.taken]));
             }
         }
@@ -281,7 +298,8 @@ impl<R: Read> Blocks<R> {
     /// Reads once; returns where the new bytes begin.
     fn more(&mut self) -> usize {
         if self.filled == self.buffer.len() {
-            let larger = (self.filled * 2).min(LINE_BYTES_MAX + BLOCK_BYTES);
+            let most = self.sizes.line_bytes_max + self.sizes.block_bytes;
+            let larger = (self.filled * 2).min(most);
             self.buffer.resize(larger, 0);
         }
         let known = self.filled;
@@ -312,18 +330,18 @@ impl<R: Read> Blocks<R> {
         known
     }
 
-    /// Passes over the first line if it is too long; the bytes before `known`
-    /// hold no newline.
-    fn bound_first_line(&mut self, known: usize) {
-        if self.filled <= LINE_BYTES_MAX {
-            return;
-        }
+    /// The bytes before `known` hold no newline.
+    fn is_first_line_too_long(&self, known: usize) -> bool {
+        let most = self.sizes.line_bytes_max;
+        let end = known.max(most + 1).min(self.filled);
+        self.filled > most && memchr::memchr(b'\n', &self.buffer[known..end]).is_none()
+    }
+
+    fn pass_over_first_line(&mut self, known: usize) {
         let end = memchr::memchr(b'\n', &self.buffer[known..self.filled]).map(|end| known + end);
-        if end.unwrap_or(self.filled) > LINE_BYTES_MAX {
-            self.passed_over += 1;
-            self.passing_over = end.is_none();
-            self.drop_front(end.map_or(self.filled, |end| end + 1));
-        }
+        self.passed_over += 1;
+        self.passing_over = end.is_none();
+        self.drop_front(end.map_or(self.filled, |end| end + 1));
     }
 
     fn drop_front(&mut self, count: usize) {
