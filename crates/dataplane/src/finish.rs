@@ -10,7 +10,7 @@ use std::{
 use domain::{
     failure::ErrorCode,
     price::Priced,
-    record::{ERROR_BYTES_MAX, Outcome, Record, bounded},
+    record::{ERROR_BYTES_MAX, Opening, Outcome, Record, bounded},
     redact,
     usage::UsageSource,
 };
@@ -28,6 +28,10 @@ use crate::{
 /// Shorter values of a query are page sizes and the like, no secrets.
 const QUERY_SECRET_BYTES_MIN: usize = 16;
 
+/// A request that ends sooner writes no opening line: its record is queued
+/// before the line could have told more (docs/adr/0013-openings.md).
+const OPENING_DELAY: Duration = Duration::from_millis(4);
+
 /// One request on its way through the data plane.
 pub struct Unfinished {
     pub(crate) plane: Arc<Plane>,
@@ -37,6 +41,8 @@ pub struct Unfinished {
     /// Time that was not ours: waiting for the client's body before forwarding.
     pub(crate) client_wait: Duration,
     forwarded: Option<Instant>,
+    /// Whether the opening line is queued.
+    opened: bool,
     /// Priced apart, and not in the record.
     cache_write_1h_tokens: u64,
     /// Whether room in the journal is held.
@@ -76,6 +82,7 @@ impl Unfinished {
             started,
             client_wait: Duration::ZERO,
             forwarded: None,
+            opened: false,
             cache_write_1h_tokens: 0,
             reserved,
             grant: None,
@@ -104,6 +111,41 @@ impl Unfinished {
         self.forwarded
     }
 
+    /// When the opening line must be queued, unless it is.
+    pub(crate) fn opening_due(&self) -> Option<Instant> {
+        if self.opened {
+            return None;
+        }
+        self.forwarded.map(|at| at + OPENING_DELAY)
+    }
+
+    /// Queues the opening line, so that a crash from now on leaves a record.
+    pub(crate) fn open(&mut self) {
+        if std::mem::replace(&mut self.opened, true) {
+            return;
+        }
+        let (Some(record), Some(grant)) = (&self.record, &self.grant) else { return };
+        self.plane.parts.outbox.open(Opening {
+            record_id: record.record_id,
+            ts: record.ts,
+            request_id: record.request_id.clone(),
+            correlation_id: record.correlation_id.clone(),
+            trace_id: record.trace_id,
+            span_id: record.span_id,
+            parent_span_id: record.parent_span_id,
+            project_id: grant.project_id,
+            project: Arc::clone(&grant.project),
+            token_id: grant.token_id,
+            labels: grant.labels.clone(),
+            client_ip: record.client_ip,
+            provider: record.provider.clone().unwrap_or_else(|| "".into()),
+            operation: record.operation,
+            method: record.method.clone(),
+            path: record.path.clone(),
+            http_version: record.http_version,
+        });
+    }
+
     /// Our own time until now: all of it, less what clients and providers took.
     pub(crate) fn overhead(&self, upstream_took: Duration) -> Duration {
         self.started.elapsed().saturating_sub(upstream_took).saturating_sub(self.client_wait)
@@ -125,7 +167,7 @@ impl Unfinished {
         record.error_code = Some(code.as_str().into());
         record.error = Some(bounded(message, ERROR_BYTES_MAX).into());
         record.overhead_us = Some(micros(overhead));
-        self.hand_over(None)
+        self.hand_over(None, Instant::now())
     }
 
     /// Ends with the answer of a provider, as far as it came.
@@ -135,7 +177,8 @@ impl Unfinished {
         facts: ResponseFacts,
     ) -> Option<oneshot::Receiver<()>> {
         let stopping = self.plane.stopping.load(Ordering::Relaxed);
-        let upstream_us = self.forwarded.map(|at| micros(at.elapsed()));
+        let now = Instant::now();
+        let upstream_us = self.forwarded.map(|at| micros(now - at));
         self.cache_write_1h_tokens = facts.cache_write_1h_tokens.unwrap_or(0);
         let clean = |text: Option<Box<str>>| text.map(|text| self.redact(&text));
         let (error, error_code) = (clean(facts.error), clean(facts.error_code));
@@ -186,7 +229,7 @@ impl Unfinished {
             record.error_code = Some(code.as_str().into());
             record.error = Some(message.into());
         }
-        self.hand_over(facts.text)
+        self.hand_over(facts.text, now)
     }
 
     /// Takes what the provider was sent in confidence and anything
@@ -219,10 +262,14 @@ impl Unfinished {
         self.forwarded.map(|at| at.elapsed()).unwrap_or_default()
     }
 
-    fn hand_over(&mut self, answer_text: Option<Kept>) -> Option<oneshot::Receiver<()>> {
+    fn hand_over(
+        &mut self,
+        answer_text: Option<Kept>,
+        now: Instant,
+    ) -> Option<oneshot::Receiver<()>> {
         let mut record = self.record.take()?;
         let plane = &self.plane;
-        record.duration_us = micros(self.started.elapsed());
+        record.duration_us = micros(now - self.started);
         let mut request_text = None;
         if let Some(upload) = &self.upload {
             let seen = upload.facts();
@@ -270,7 +317,7 @@ impl Drop for Unfinished {
             record.partial = true;
             let upstream_us = self.forwarded.map(|at| micros(at.elapsed()));
             record.upstream_us = upstream_us;
-            drop(self.hand_over(None));
+            drop(self.hand_over(None, Instant::now()));
         }
         self.plane.active.fetch_sub(1, Ordering::Relaxed);
     }

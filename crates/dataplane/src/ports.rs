@@ -2,7 +2,7 @@
 //! tell what happened ([`Outbox`]). The server implements both.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{
@@ -70,7 +70,7 @@ pub struct Grant {
     pub max_requests: Option<u64>,
     pub rate_limit_rpm: Option<u32>,
     /// By provider name; the value is sensitive and ready to send.
-    pub keys: HashMap<Arc<str>, ProviderKey>,
+    pub keys: BTreeMap<Arc<str>, ProviderKey>,
     pub live: Arc<Live>,
 }
 
@@ -161,7 +161,7 @@ pub trait Outbox: Send + Sync + 'static {
     /// Takes room for one opening and one record.
     fn reserve(&self) -> Result<(), NoRoom>;
 
-    /// Queues the opening line of a request that is about to be forwarded.
+    /// Queues the opening line of a request that takes longer than a moment.
     fn open(&self, opening: Opening);
 
     /// Queues the record and gives the reservation back. `stored` is told once

@@ -318,13 +318,14 @@ impl Shared {
         self.turned.notify_all();
     }
 
-    fn push(&self, item: Item, account: impl FnOnce(&mut State)) {
-        let mut state = self.state.lock();
-        account(&mut state);
-        self.push_locked(state, item);
+    /// True when the writer sleeps and this item is what it must be woken for.
+    #[must_use]
+    fn push(&self, item: Item) -> bool {
+        self.push_locked(self.state.lock(), item)
     }
 
-    fn push_locked(&self, mut state: parking_lot::MutexGuard<'_, State>, item: Item) {
+    #[must_use]
+    fn push_locked(&self, mut state: parking_lot::MutexGuard<'_, State>, item: Item) -> bool {
         state.items.push(item);
         let sleeps = match state.writer {
             Writer::Busy => false,
@@ -334,10 +335,7 @@ impl Shared {
         if sleeps {
             state.writer = Writer::Busy;
         }
-        drop(state);
-        if sleeps {
-            self.wake.notify_one();
-        }
+        sleeps
     }
 }
 
@@ -371,13 +369,29 @@ impl Intake {
 
     /// Queues the opening line of a request that is about to be forwarded.
     pub fn open(&self, opening: Opening) {
-        self.0.push(Item::Open(opening), |_| ());
+        if self.0.push(Item::Open(opening)) {
+            self.wake();
+        }
     }
 
     /// Queues the record of a reserved request. Never waits, never fails:
     /// `stored` is told how it ended.
     pub fn finish(&self, record: Box<Record>, stored: Option<Stored>) {
-        self.0.push(Item::Record(record, stored), |_| ());
+        if self.finish_quietly(record, stored) {
+            self.wake();
+        }
+    }
+
+    /// As [`Intake::finish`], without the system call that wakes a sleeping
+    /// writer: when this is true, [`Intake::wake`] must follow, and soon.
+    #[must_use]
+    pub fn finish_quietly(&self, record: Box<Record>, stored: Option<Stored>) -> bool {
+        self.0.push(Item::Record(record, stored))
+    }
+
+    /// Wakes the writer.
+    pub fn wake(&self) {
+        self.0.wake.notify_one();
     }
 
     /// Gives a reservation back: the request is counted in an aggregate.
@@ -431,7 +445,9 @@ impl Intake {
         if stream == Stream::Trace {
             state.trace_bytes += cost;
         }
-        self.0.push_locked(state, Item::Line(stream, line, stored));
+        if self.0.push_locked(state, Item::Line(stream, line, stored)) {
+            self.wake();
+        }
         Ok(())
     }
 

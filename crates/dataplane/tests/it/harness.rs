@@ -438,7 +438,7 @@ pub fn grant() -> Grant {
         allowed_models: None,
         max_requests: None,
         rate_limit_rpm: None,
-        keys: HashMap::from([("openai".into(), key)]),
+        keys: std::collections::BTreeMap::from([("openai".into(), key)]),
         live: Arc::new(Live::default()),
     }
 }

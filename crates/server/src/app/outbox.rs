@@ -5,6 +5,8 @@ use domain::record::{Opening, Record};
 use logstore::{Intake, Stored};
 use tokio::sync::oneshot;
 
+use super::lanes;
+
 pub struct JournalOutbox {
     pub intake: Intake,
     /// `JOURNAL_SYNC=each`.
@@ -28,7 +30,9 @@ impl Outbox for JournalOutbox {
             // Whoever waited may have gone.
             Box::new(move |_| waiting.send(()).unwrap_or_default())
         });
-        self.intake.finish(record, stored);
+        if self.intake.finish_quietly(record, stored) && !lanes::nudge_later() {
+            self.intake.wake();
+        }
     }
 
     fn coalesced(&self) {

@@ -28,7 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Ground, StartError, VERSION, adapters,
-    lanes::Lanes,
+    lanes::{Lanes, Nudge},
     outbox::JournalOutbox,
     segments,
     tls::{self, TlsFiles},
@@ -73,6 +73,9 @@ pub struct Manner {
     /// One runtime for all cores instead of one a core.
     #[cfg(feature = "bench")]
     pub shares_runtime: bool,
+    /// So many made-up records a second beside those of requests.
+    #[cfg(feature = "bench")]
+    pub ingests: Option<u32>,
 }
 
 /// A proxy that serves.
@@ -97,6 +100,15 @@ pub struct Server {
     stop_accepting: CancellationToken,
     stop_tasks: CancellationToken,
     stop_flushing: CancellationToken,
+}
+
+/// What lanes serve with.
+struct Serving<'a> {
+    plane: &'a Arc<Plane>,
+    management: &'a Arc<Management>,
+    stop: &'a CancellationToken,
+    tasks: &'a TaskTracker,
+    nudge: Nudge,
 }
 
 /// The parts that hold state, opened and recovered.
@@ -159,7 +171,15 @@ impl Server {
             Management::new(manage, http, Arc::clone(&readiness), metrics, changes.clone());
         record_start(&store, &recovery).await?;
         let flushing = tokio::spawn(counter.run(stop_flushing.clone()));
-        let lanes = serve(&ground, manner, &plane, &management, listener, &stop_accepting, &tasks)?;
+        let waker = intake.clone();
+        let serving = Serving {
+            plane: &plane,
+            management: &management,
+            stop: &stop_accepting,
+            tasks: &tasks,
+            nudge: Arc::new(move || waker.wake()),
+        };
+        let lanes = serve(&ground, manner, listener, serving)?;
         let server = Self {
             address,
             management,
@@ -180,6 +200,8 @@ impl Server {
             ground,
         };
         server.begin_tasks()?;
+        #[cfg(feature = "bench")]
+        server.ingest(manner)?;
         server.readiness.started();
         tracing::info!(
             address = %server.address,
@@ -209,6 +231,14 @@ impl Server {
         let levels = Arc::downgrade(&self.ground.levels);
         self.until_stopped(LevelControl::revert_loop(levels, Arc::clone(&self.ground.clock)));
         Ok(())
+    }
+
+    #[cfg(feature = "bench")]
+    fn ingest(&self, manner: Manner) -> Result<(), StartError> {
+        let Some(per_second) = manner.ingests else { return Ok(()) };
+        let (envelope, clock) = (self.ground.envelope(), &self.ground.clock);
+        super::ingest::begin(self.journal.intake(), envelope, clock, per_second)
+            .map_err(|source| StartError::System { what: "make up records".into(), source })
     }
 
     fn until_stopped(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -424,12 +454,10 @@ pub(super) fn manage(
 fn serve(
     ground: &Ground,
     manner: Manner,
-    plane: &Arc<Plane>,
-    management: &Arc<Management>,
     listener: TcpListener,
-    stop: &CancellationToken,
-    tasks: &TaskTracker,
+    serving: Serving<'_>,
 ) -> Result<Lanes, StartError> {
+    let Serving { plane, management, stop, tasks, nudge } = serving;
     let settings = &ground.config.settings;
     let trust = match &settings.upstream_ca_file {
         Some(path) => tls::certificates(path)?,
@@ -452,10 +480,13 @@ fn serve(
         stop: stop.clone(),
     };
     #[cfg(feature = "bench")]
-    let started =
-        if manner.shares_runtime { Lanes::start_shared(lane) } else { Lanes::start(lane) };
+    let started = if manner.shares_runtime {
+        Lanes::start_shared(lane, &nudge)
+    } else {
+        Lanes::start(lane, &nudge)
+    };
     #[cfg(not(feature = "bench"))]
-    let started = Lanes::start(lane);
+    let started = Lanes::start(lane, &nudge);
     let (lanes, senders) =
         started.map_err(|source| StartError::System { what: "start the lanes".into(), source })?;
     tasks.spawn(accept(listener, Arc::clone(plane), senders, stop.clone()));

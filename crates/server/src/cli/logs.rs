@@ -1,10 +1,11 @@
-//! `llm-proxy logs search|tail|show|fields|check`: reads what a data directory
+//! `llm-proxy logs search|tail|show|fields|files|check`: reads what a data directory
 //! keeps, offline or beside the server that writes it. Never writes there.
 
 mod args;
 mod check;
 mod door;
 mod fields;
+mod files;
 mod follow;
 mod meter;
 mod search;
@@ -91,6 +92,8 @@ enum Command {
         #[arg(short, long, value_enum, default_value = "table")]
         output: Format,
     },
+    /// List the Parquet files that count, for other engines
+    Files(files::FilesArgs),
     /// Prove checksums, numbering and books; 0 consistent, 1 not, 2 not checked
     Check,
 }
@@ -232,6 +235,10 @@ fn execute(command: &LogsCommand, around: &mut Surroundings<'_>) -> Result<u8, T
     let door = Door::directory(command.data_dir().to_owned());
     match &command.command {
         Command::Fields { output } => fields::run(*output, around),
+        Command::Files(args) => {
+            door.check()?;
+            files::run(command.data_dir(), args, around)
+        }
         Command::Check => {
             door.check()?;
             check::run(&logstore::journal_dir(command.data_dir()), around)

@@ -129,7 +129,8 @@ impl FilterArgs {
     }
 }
 
-fn moment(
+/// A moment that a flag names.
+pub(super) fn moment(
     flag: &'static str,
     text: Option<&String>,
     now: Timestamp,
