@@ -9,5 +9,6 @@ mod fake;
 mod golden;
 mod kill;
 mod model;
+mod segments;
 mod support;
 mod usage;
