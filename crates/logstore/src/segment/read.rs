@@ -11,12 +11,7 @@ mod bounds;
 mod open;
 mod source;
 
-use std::{
-    collections::BTreeMap,
-    ops::Range,
-    path::Path,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
 use arrow_array::{Array, cast::AsArray};
 use arrow_schema::SchemaRef;
@@ -25,7 +20,6 @@ use parking_lot::Mutex;
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     bloom_filter::Sbbf,
-    schema::types::SchemaDescPtr,
 };
 
 pub use self::{
@@ -33,7 +27,12 @@ pub use self::{
     bounds::{Bounds, PageBounds},
 };
 use self::{open::Places, source::Source};
-use super::{Dataset, SegmentError, ids::INDEXED_COLUMNS, map::Group, schema::TS};
+use super::{
+    Dataset, SegmentError,
+    ids::INDEXED_COLUMNS,
+    map::Group,
+    schema::{FileSchema, TS},
+};
 use crate::fs::Fs;
 
 /// Row groups whose places are kept decoded.
@@ -67,10 +66,7 @@ struct Inner {
     seqs: (u64, u64),
     times: (Timestamp, Timestamp),
     groups: Vec<GroupPlace>,
-    /// As the file has it.
-    schema: SchemaRef,
-    /// Made when the first row group is opened.
-    leaves: OnceLock<SchemaDescPtr>,
+    schema: Arc<FileSchema>,
     source: Arc<Source>,
     places: Places,
     ids_problem: Option<SegmentError>,
@@ -130,7 +126,7 @@ impl Segment {
 
     /// The columns of the file itself, which may lack what later builds added.
     pub fn file_schema(&self) -> &SchemaRef {
-        &self.0.schema
+        &self.0.schema.arrow
     }
 
     /// The rows of each row group, in order.
@@ -191,17 +187,17 @@ impl Segment {
         let Some(place) = self.0.groups.get(group) else { return Ok(Vec::new()) };
         let Some(leaf) = self.leaf(column)? else { return Ok(Vec::new()) };
         let opened = self.group(group)?;
-        let data_type = self.0.schema.field_with_name(column).map(|field| field.data_type());
+        let data_type = self.0.schema.arrow.field_with_name(column).map(|field| field.data_type());
         let Ok(data_type) = data_type else { return Ok(Vec::new()) };
-        self.guard(|| bounds::of(&opened.map, leaf, data_type, self.leaves()?, &opened.source)).map(
-            |mut pages| {
-                for page in &mut pages {
-                    page.rows =
-                        page.rows.start + place.rows.start..page.rows.end + place.rows.start;
-                }
-                pages
-            },
-        )
+        self.guard(|| {
+            bounds::of(&opened.map, leaf, data_type, self.0.schema.leaves()?, &opened.source)
+        })
+        .map(|mut pages| {
+            for page in &mut pages {
+                page.rows = page.rows.start + place.rows.start..page.rows.end + place.rows.start;
+            }
+            pages
+        })
     }
 
     /// False if no row of the row group can have this value in an id column
@@ -242,11 +238,12 @@ impl Segment {
     /// named): candidates, verified. Without a side index all rows are read.
     pub fn find(&self, id: &str, columns: &[&str]) -> Result<Vec<u64>, SegmentError> {
         let wanted = if columns.is_empty() { INDEXED_COLUMNS } else { columns };
-        let known = |name: &&&str| self.0.schema.field_with_name(name).is_ok();
+        let known = |name: &&&str| self.0.schema.arrow.field_with_name(name).is_ok();
         let wanted: Vec<&str> = wanted.iter().filter(known).copied().collect();
         let indexed = wanted.iter().all(|name| INDEXED_COLUMNS.contains(name));
         let candidates = if indexed { self.candidates(id)? } else { None };
-        let ranges = candidates.unwrap_or_else(|| Vec::from_iter([0..self.0.rows]));
+        let all = 0..self.0.rows;
+        let ranges = candidates.unwrap_or_else(|| std::iter::once(all).collect());
         if wanted.is_empty() || ranges.is_empty() {
             return Ok(Vec::new());
         }
@@ -284,17 +281,9 @@ impl Segment {
         counts
     }
 
-    fn leaves(&self) -> parquet::errors::Result<&SchemaDescPtr> {
-        if let Some(leaves) = self.0.leaves.get() {
-            return Ok(leaves);
-        }
-        let made = open::leaves_of(&self.0.schema)?;
-        Ok(self.0.leaves.get_or_init(|| made))
-    }
-
     /// The leaf of a column that is no map.
     fn leaf(&self, column: &str) -> Result<Option<usize>, SegmentError> {
-        let leaves = self.leaves().map_err(|error| self.damaged(error))?;
+        let leaves = self.0.schema.leaves().map_err(|error| self.damaged(error))?;
         Ok(leaves.columns().iter().position(|leaf| leaf.path().parts() == [column]))
     }
 
@@ -307,7 +296,7 @@ impl Segment {
             Places::Ids(ids, groups) => {
                 let map = Arc::new(ids.group(&groups[at])?);
                 let sound = map.fits(self.0.source.bytes());
-                let leaves = self.leaves().map_err(|error| self.damaged(error))?;
+                let leaves = self.0.schema.leaves().map_err(|error| self.damaged(error))?;
                 if !sound || map.chunks.len() != leaves.num_columns() {
                     return Err(ids.damaged("the map of a row group is of another file"));
                 }
@@ -317,8 +306,8 @@ impl Segment {
         };
         let source = Arc::new(self.0.source.of_group(&map, checked));
         let metadata = self.guard(|| {
-            let metadata = Arc::new(map.metadata(self.leaves()?, None)?);
-            let options = ArrowReaderOptions::new().with_schema(Arc::clone(&self.0.schema));
+            let metadata = Arc::new(map.metadata(self.0.schema.leaves()?, None)?);
+            let options = ArrowReaderOptions::new().with_schema(Arc::clone(&self.0.schema.arrow));
             Ok(ArrowReaderMetadata::try_new(metadata, options)?)
         })?;
         let opened = Arc::new(Opened { map, metadata, source });
