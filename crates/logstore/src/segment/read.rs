@@ -13,7 +13,8 @@ mod source;
 
 use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
-use arrow_array::{Array, cast::AsArray};
+use arrow_array::{Array, ArrayRef, StringArray, cast::AsArray, types::Int32Type};
+use arrow_buffer::BooleanBuffer;
 use arrow_schema::SchemaRef;
 use domain::{ids::InstanceId, time::Timestamp};
 use parking_lot::Mutex;
@@ -251,13 +252,9 @@ impl Segment {
         let mut found = Vec::new();
         for batch in self.read(&Selection::Rows(ranges), &wanted)? {
             let batch = batch?;
-            let columns: Vec<_> =
-                batch.columns().iter().filter_map(|array| array.as_string_opt::<i32>()).collect();
+            let found_in: Vec<_> = batch.columns().iter().map(|array| equal(array, id)).collect();
             for (at, row) in (0..batch.num_rows()).zip(&mut rows) {
-                let has = |column: &&arrow_array::StringArray| {
-                    column.is_valid(at) && column.value(at) == id
-                };
-                if columns.iter().any(has) {
+                if found_in.iter().any(|found| found.value(at)) {
                     found.push(row);
                 }
             }
@@ -331,6 +328,24 @@ impl Segment {
     fn damaged(&self, what: impl ToString) -> SegmentError {
         SegmentError::Damaged { file: self.0.name.clone(), what: what.to_string() }
     }
+}
+
+/// Rows of a text column that are this text.
+fn equal(array: &ArrayRef, text: &str) -> BooleanBuffer {
+    let texts = |texts: &StringArray, at: usize| texts.is_valid(at) && texts.value(at) == text;
+    let rows = array.len();
+    if let Some(array) = array.as_string_opt::<i32>() {
+        return BooleanBuffer::collect_bool(rows, |row| texts(array, row));
+    }
+    let Some(words) = array.as_dictionary_opt::<Int32Type>() else {
+        return BooleanBuffer::new_unset(rows);
+    };
+    let Some(known) = words.values().as_string_opt::<i32>() else {
+        return BooleanBuffer::new_unset(rows);
+    };
+    let same: Vec<bool> = (0..known.len()).map(|at| texts(known, at)).collect();
+    let is = |row| words.key(row).is_some_and(|key| same.get(key).copied().unwrap_or(false));
+    BooleanBuffer::collect_bool(rows, is)
 }
 
 #[cfg(test)]
