@@ -10,6 +10,7 @@ pub mod adapters;
 pub mod alone;
 mod lanes;
 mod outbox;
+mod plane;
 mod segments;
 pub mod server;
 pub mod shutdown;
