@@ -114,7 +114,7 @@ fn index(
     let io = |source| SegmentError::io(journal.path, "read", source);
     while let Some(batch) = scanner.next_batch().map_err(io)? {
         sealed.damage.extend(batch.damage);
-        let mut offset = batch.offset;
+        let mut offset = batch.start;
         for (seq, line) in batch.lines() {
             let at = offset;
             offset += line.len() as u64 + 1;

@@ -3,6 +3,7 @@
 //! under kill -9.
 
 mod bodies;
+mod catalog;
 mod damage;
 mod engine;
 mod fake;
