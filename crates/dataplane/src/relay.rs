@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{sync::oneshot, time::Sleep};
@@ -22,7 +22,9 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::{
     answer::BoxError,
+    capture::{BodyCopy, Copied},
     finish::{End, Unfinished, micros},
+    joined::Joined,
     limits::MERGED_FRAME_BYTES_MAX,
     mask::Masker,
     observe::{ResponseFacts, ResponseObserver},
@@ -34,9 +36,6 @@ use crate::{
 /// asks a body twice in one turn of a task: only the third time has the task
 /// that reads from the provider had its own.
 const TURNS_GIVEN: u8 = 2;
-
-/// Room that a joined frame begins with.
-const JOINED_BYTES: usize = 4096;
 
 /// Why an answer was aborted. Reaches hyper's trace lines only.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +58,8 @@ pub struct Relay {
     /// Gone once the record is handed over.
     exchange: Option<Unfinished>,
     observer: Option<ResponseObserver>,
+    /// Only where the body is to be kept.
+    copy: Option<Box<BodyCopy>>,
     masker: Option<Masker>,
     patience: Patience,
     last_frame: Instant,
@@ -111,43 +112,6 @@ impl Source {
     }
 }
 
-/// Data frames on their way to become one. A single one is not copied.
-#[derive(Default)]
-struct Joined {
-    first: Bytes,
-    all: BytesMut,
-}
-
-impl Joined {
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn len(&self) -> usize {
-        self.first.len() + self.all.len()
-    }
-
-    fn push(&mut self, data: Bytes) {
-        if self.is_empty() {
-            self.first = data;
-            return;
-        }
-        if self.all.is_empty() {
-            self.all.reserve((self.first.len() + data.len()).max(JOINED_BYTES));
-            self.all.extend_from_slice(&std::mem::take(&mut self.first));
-        }
-        self.all.extend_from_slice(&data);
-    }
-
-    fn take(&mut self) -> Bytes {
-        if self.all.is_empty() {
-            std::mem::take(&mut self.first)
-        } else {
-            self.all.split().freeze()
-        }
-    }
-}
-
 /// One thing that the upstream body gave.
 enum Step {
     Frame(Frame<Bytes>),
@@ -175,6 +139,7 @@ impl Relay {
             upstream,
             exchange: Some(exchange),
             observer: Some(observer),
+            copy: None,
             masker,
             patience,
             last_frame: Instant::now(),
@@ -186,6 +151,13 @@ impl Relay {
             hold: None,
             scope,
         }
+    }
+
+    /// Keeps the body too.
+    #[must_use]
+    pub fn copying(mut self, copy: Option<Box<BodyCopy>>) -> Self {
+        self.copy = copy;
+        self
     }
 
     pub fn is_end_stream(&self) -> bool {
@@ -296,6 +268,9 @@ impl Relay {
         let now = self.last_frame;
         let mut observer = self.observer.as_mut();
         let first_token = observer.as_mut().is_some_and(|observer| observer.data(&data));
+        if let Some(copy) = &mut self.copy {
+            copy.push(&data);
+        }
         if let Some(exchange) = &mut self.exchange {
             let since_start = micros(now - exchange.started);
             let record = exchange.record_mut();
@@ -341,7 +316,9 @@ impl Relay {
     }
 
     fn end(&mut self, end: End) -> Option<oneshot::Receiver<()>> {
-        let exchange = self.exchange.take()?;
+        let mut exchange = self.exchange.take()?;
+        let ended = end == End::Complete;
+        exchange.answer_copy = self.copy.take().map(|copy| Copied { copy, ended });
         let facts = match self.observer.take() {
             Some(observer) => observer.finish(end == End::Complete),
             None => ResponseFacts::default(),

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::segment::{
     Dataset, column_of,
+    ids::INDEXED_COLUMNS,
     schema::{ATTRS, TS},
 };
 
@@ -26,9 +27,6 @@ use crate::segment::{
 const IDS_MAX: usize = 1024;
 /// What a word is looked for in.
 const WORD_FIELDS: [&str; 3] = ["msg", "error", "path"];
-/// Columns of which side indexes know the values.
-const ID_COLUMNS: [&str; 4] = ["record_id", "request_id", "correlation_id", "trace_id"];
-
 /// A condition on lines of one dataset.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -82,7 +80,10 @@ pub(crate) enum Check {
     Number(NumberCheck),
     /// Billionths in the column, dollars in the test.
     Decimal(NumberCheck),
-    Boolean { yes: bool, no: bool },
+    Boolean {
+        yes: bool,
+        no: bool,
+    },
     /// Of the value as it is printed: patterns on numbers.
     Printed(TextCheck),
     /// Of the value under a key of a map of texts.
@@ -358,9 +359,7 @@ impl Leaf {
 /// Ids of which every match has one, if the condition says so.
 fn ids_of(expr: &Expr, dataset: Dataset) -> Option<Vec<String>> {
     match expr {
-        Expr::And(all) => {
-            all.iter().filter_map(|expr| ids_of(expr, dataset)).min_by_key(Vec::len)
-        }
+        Expr::And(all) => all.iter().filter_map(|expr| ids_of(expr, dataset)).min_by_key(Vec::len),
         Expr::Or(any) => {
             let mut ids = Vec::new();
             for expr in any {
@@ -371,7 +370,7 @@ fn ids_of(expr: &Expr, dataset: Dataset) -> Option<Vec<String>> {
             (ids.len() <= IDS_MAX).then_some(ids)
         }
         Expr::Field(FieldRef::Known(field), Test::Any(literals))
-            if ID_COLUMNS.contains(&field.name)
+            if INDEXED_COLUMNS.contains(&field.name)
                 && column_of(dataset, field.name).is_some()
                 && literals.len() <= IDS_MAX =>
         {
