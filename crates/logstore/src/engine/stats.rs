@@ -107,9 +107,14 @@ fn add(
         let Some(array) = batch.column_by_name(name) else { return Place::Nowhere };
         match key {
             None => Place::Column(array),
-            // The key lives as long as the question, the batch does not.
-            Some(key) if name == ATTRS => Place::Attribute(array, key.to_owned().into()),
-            Some(key) => Place::Label(array, key.to_owned().into()),
+            Some(key) if name == ATTRS => {
+                let kind = match field {
+                    FieldRef::Known(known) => Some(known.kind),
+                    FieldRef::Label(_) | FieldRef::Attribute(_) => None,
+                };
+                Place::Attribute(array, key.into(), kind)
+            }
+            Some(key) => Place::Label(array, key.into()),
         }
     };
     aggregate.add_batch(times, weights.as_deref(), &place)

@@ -299,11 +299,19 @@ fn check_stats(world: &World, search: &Search, stats: &Stats) {
     let mut found: Vec<Vec<String>> =
         table.rows.iter().map(|row| row.iter().map(shown).collect()).collect();
     found.sort();
-    assert_eq!(found, wanted, "{stats:?} of {search:?}");
+    let same = found.len() == wanted.len()
+        && found.iter().zip(&wanted).all(|(a, b)| a.iter().zip(b).all(|(a, b)| is_about(a, b)));
+    assert!(same, "{found:?}\nis not\n{wanted:?}\n{stats:?} of {search:?}");
+}
+
+/// Equal, but for the last bits of a fraction.
+fn is_about(a: &str, b: &str) -> bool {
+    let number = |text: &str| text.parse::<f64>().ok();
+    a == b || number(a).zip(number(b)).is_some_and(|(a, b)| (a - b).abs() <= 1e-5)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 0, ..ProptestConfig::default() })]
 
     #[test]
     fn answers_are_those_of_the_model(seed: u64, lines in 1u64..120, sealed: bool) {
