@@ -9,6 +9,7 @@ use super::{
     aggregate::Aggregate,
     evaluate::{Evaluator, whole},
     groups::Place,
+    plan::Words,
     run::Run,
     source::{Counters, Halt, Scan, Unit},
     tally::in_parallel,
@@ -26,9 +27,9 @@ pub(crate) fn stats(
     sources: &Sources,
     search: &Search,
     stats: &Stats,
-    bodies: &[(String, Vec<String>)],
+    words: &Words,
 ) -> Result<(Table, Report), EngineError> {
-    let run = Run::new(sources, search, bodies)?;
+    let run = Run::new(sources, search, words)?;
     let whole = Aggregate::new(stats, search.budget.memory_bytes)?;
     let columns: Vec<Vec<&'static str>> =
         run.plans.iter().map(|plan| columns(&whole, plan.dataset)).collect();
