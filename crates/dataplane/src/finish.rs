@@ -10,7 +10,7 @@ use std::{
 use domain::{
     failure::ErrorCode,
     price::Priced,
-    record::{ERROR_BYTES_MAX, Outcome, Record, bounded},
+    record::{ERROR_BYTES_MAX, Opening, Outcome, Record, bounded},
     redact,
     usage::UsageSource,
 };
@@ -18,6 +18,7 @@ use http::uri::PathAndQuery;
 use tokio::sync::oneshot;
 
 use crate::{
+    capture::{Copied, Copies},
     coalesce::Coalescing,
     observe::{Estimator, Kept, ResponseFacts, Texts},
     plane::Plane,
@@ -28,6 +29,10 @@ use crate::{
 /// Shorter values of a query are page sizes and the like, no secrets.
 const QUERY_SECRET_BYTES_MIN: usize = 16;
 
+/// A request that ends sooner writes no opening line: its record is queued
+/// before the line could have told more (docs/adr/0013-openings.md).
+const OPENING_DELAY: Duration = Duration::from_millis(4);
+
 /// One request on its way through the data plane.
 pub struct Unfinished {
     pub(crate) plane: Arc<Plane>,
@@ -37,12 +42,16 @@ pub struct Unfinished {
     /// Time that was not ours: waiting for the client's body before forwarding.
     pub(crate) client_wait: Duration,
     forwarded: Option<Instant>,
+    /// Whether the opening line is queued.
+    opened: bool,
     /// Priced apart, and not in the record.
     cache_write_1h_tokens: u64,
     /// Whether room in the journal is held.
     reserved: bool,
     pub(crate) grant: Option<Arc<Grant>>,
     pub(crate) upload: Option<Arc<Upload>>,
+    /// Only where bodies are to be kept.
+    pub(crate) answer_copy: Option<Copied>,
     /// Never recorded; kept to know it again in what a provider writes.
     pub(crate) query: Option<PathAndQuery>,
 }
@@ -76,10 +85,12 @@ impl Unfinished {
             started,
             client_wait: Duration::ZERO,
             forwarded: None,
+            opened: false,
             cache_write_1h_tokens: 0,
             reserved,
             grant: None,
             upload: None,
+            answer_copy: None,
             query: None,
         }
     }
@@ -104,6 +115,41 @@ impl Unfinished {
         self.forwarded
     }
 
+    /// When the opening line must be queued, unless it is.
+    pub(crate) fn opening_due(&self) -> Option<Instant> {
+        if self.opened {
+            return None;
+        }
+        self.forwarded.map(|at| at + OPENING_DELAY)
+    }
+
+    /// Queues the opening line, so that a crash from now on leaves a record.
+    pub(crate) fn open(&mut self) {
+        if std::mem::replace(&mut self.opened, true) {
+            return;
+        }
+        let (Some(record), Some(grant)) = (&self.record, &self.grant) else { return };
+        self.plane.parts.outbox.open(Opening {
+            record_id: record.record_id,
+            ts: record.ts,
+            request_id: record.request_id.clone(),
+            correlation_id: record.correlation_id.clone(),
+            trace_id: record.trace_id,
+            span_id: record.span_id,
+            parent_span_id: record.parent_span_id,
+            project_id: grant.project_id,
+            project: Arc::clone(&grant.project),
+            token_id: grant.token_id,
+            labels: grant.labels.clone(),
+            client_ip: record.client_ip,
+            provider: record.provider.clone().unwrap_or_else(|| "".into()),
+            operation: record.operation,
+            method: record.method.clone(),
+            path: record.path.clone(),
+            http_version: record.http_version,
+        });
+    }
+
     /// Our own time until now: all of it, less what clients and providers took.
     pub(crate) fn overhead(&self, upstream_took: Duration) -> Duration {
         self.started.elapsed().saturating_sub(upstream_took).saturating_sub(self.client_wait)
@@ -125,7 +171,7 @@ impl Unfinished {
         record.error_code = Some(code.as_str().into());
         record.error = Some(bounded(message, ERROR_BYTES_MAX).into());
         record.overhead_us = Some(micros(overhead));
-        self.hand_over(None)
+        self.hand_over(None, Instant::now())
     }
 
     /// Ends with the answer of a provider, as far as it came.
@@ -135,7 +181,8 @@ impl Unfinished {
         facts: ResponseFacts,
     ) -> Option<oneshot::Receiver<()>> {
         let stopping = self.plane.stopping.load(Ordering::Relaxed);
-        let upstream_us = self.forwarded.map(|at| micros(at.elapsed()));
+        let now = Instant::now();
+        let upstream_us = self.forwarded.map(|at| micros(now - at));
         self.cache_write_1h_tokens = facts.cache_write_1h_tokens.unwrap_or(0);
         let clean = |text: Option<Box<str>>| text.map(|text| self.redact(&text));
         let (error, error_code) = (clean(facts.error), clean(facts.error_code));
@@ -186,7 +233,7 @@ impl Unfinished {
             record.error_code = Some(code.as_str().into());
             record.error = Some(message.into());
         }
-        self.hand_over(facts.text)
+        self.hand_over(facts.text, now)
     }
 
     /// Takes what the provider was sent in confidence and anything
@@ -195,9 +242,7 @@ impl Unfinished {
         let keys = || self.grant.iter().flat_map(|grant| grant.keys.values());
         // A query may carry a signature under any name, and an error may quote
         // the address.
-        let query = self.query.as_ref().and_then(PathAndQuery::query).unwrap_or("");
-        let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |pair| pair.1));
-        let mut values = values.filter(|value| value.len() >= QUERY_SECRET_BYTES_MIN);
+        let mut values = query_secrets(self.query.as_ref());
         let suspicious = redact::looks_like_credential(text)
             || keys().any(|key| key.confidential.is_in(text.as_bytes()))
             || values.clone().any(|value| text.contains(value));
@@ -207,6 +252,22 @@ impl Unfinished {
         let mut secrets: Vec<&str> = keys().flat_map(|key| key.confidential.texts()).collect();
         secrets.extend(&mut values);
         bounded(&redact::redacted(text, &secrets), ERROR_BYTES_MAX).into()
+    }
+
+    /// What was copied of the bodies, if it is to be kept after this end.
+    fn copies(&mut self, record: &Record) -> Option<Copies> {
+        let grant = self.grant.as_ref()?;
+        if !grant.capture.keeps(record.outcome) {
+            return None;
+        }
+        let request = self.upload.as_ref().and_then(|upload| upload.copied());
+        let response = self.answer_copy.take();
+        if request.is_none() && response.is_none() {
+            return None;
+        }
+        let provider = self.plane.parts.providers.by_name(record.provider.as_deref()?)?;
+        let (rules, grant) = (Arc::clone(&provider.redaction), Arc::clone(grant));
+        Some(Copies { request, response, rules, grant, query: self.query.take() })
     }
 
     /// Whether the client went away in the middle of its body.
@@ -219,10 +280,13 @@ impl Unfinished {
         self.forwarded.map(|at| at.elapsed()).unwrap_or_default()
     }
 
-    fn hand_over(&mut self, answer_text: Option<Kept>) -> Option<oneshot::Receiver<()>> {
+    fn hand_over(
+        &mut self,
+        answer_text: Option<Kept>,
+        now: Instant,
+    ) -> Option<oneshot::Receiver<()>> {
         let mut record = self.record.take()?;
-        let plane = &self.plane;
-        record.duration_us = micros(self.started.elapsed());
+        record.duration_us = micros(now - self.started);
         let mut request_text = None;
         if let Some(upload) = &self.upload {
             let seen = upload.facts();
@@ -240,6 +304,8 @@ impl Unfinished {
             }
         }
         let texts = Texts::of(request_text, answer_text);
+        let copies = self.copies(&record);
+        let plane = &self.plane;
         plane.price(&mut record, self.cache_write_1h_tokens);
         let wait = plane.parts.outbox.holds_answers();
         let (stored, receiver) = if wait {
@@ -248,7 +314,7 @@ impl Unfinished {
         } else {
             (None, None)
         };
-        plane.deliver(record, self.reserved, texts, stored);
+        plane.deliver(record, self.reserved, texts, copies, stored);
         receiver
     }
 }
@@ -270,7 +336,7 @@ impl Drop for Unfinished {
             record.partial = true;
             let upstream_us = self.forwarded.map(|at| micros(at.elapsed()));
             record.upstream_us = upstream_us;
-            drop(self.hand_over(None));
+            drop(self.hand_over(None, Instant::now()));
         }
         self.plane.active.fetch_sub(1, Ordering::Relaxed);
     }
@@ -296,6 +362,7 @@ impl Plane {
         record: Box<Record>,
         reserved: bool,
         texts: Option<Texts>,
+        copies: Option<Copies>,
         stored: Option<oneshot::Sender<()>>,
     ) {
         let outbox = &self.parts.outbox;
@@ -314,12 +381,36 @@ impl Plane {
                 let plane = Arc::clone(self);
                 self.parts.estimator.submit(record, texts, move |mut record| {
                     plane.price(&mut record, 0);
-                    plane.parts.outbox.finish(record, stored);
+                    plane.hand_over(record, copies, stored);
                 });
             }
-            None => outbox.finish(record, stored),
+            None => self.hand_over(record, copies, stored),
         }
     }
+
+    /// The last step: by way of the redactor where there are bodies.
+    fn hand_over(
+        self: &Arc<Self>,
+        record: Box<Record>,
+        copies: Option<Copies>,
+        stored: Option<oneshot::Sender<()>>,
+    ) {
+        let Some(copies) = copies else {
+            self.parts.outbox.finish(record, stored);
+            return;
+        };
+        let outbox = Arc::clone(&self.parts.outbox);
+        self.parts.capturing.redactor.submit(record, copies, move |record, bodies| {
+            outbox.finish_with_bodies(record, bodies, stored);
+        });
+    }
+}
+
+/// Values of a query that may be signatures and keys, whatever their names.
+pub(crate) fn query_secrets(query: Option<&PathAndQuery>) -> impl Iterator<Item = &str> + Clone {
+    let query = query.and_then(PathAndQuery::query).unwrap_or("");
+    let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |pair| pair.1));
+    values.filter(|value| value.len() >= QUERY_SECRET_BYTES_MIN)
 }
 
 pub(crate) fn micros(duration: Duration) -> u64 {

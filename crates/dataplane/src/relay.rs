@@ -22,6 +22,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::{
     answer::BoxError,
+    capture::{BodyCopy, Copied},
     finish::{End, Unfinished, micros},
     limits::MERGED_FRAME_BYTES_MAX,
     mask::Masker,
@@ -29,6 +30,11 @@ use crate::{
     quiet::Quiet,
     scope::{self, RequestScope},
 };
+
+/// Polls without a frame before joined frames are passed on. Two, because hyper
+/// asks a body twice in one turn of a task: only the third time has the task
+/// that reads from the provider had its own.
+const TURNS_GIVEN: u8 = 2;
 
 /// Room that a joined frame begins with.
 const JOINED_BYTES: usize = 4096;
@@ -54,6 +60,8 @@ pub struct Relay {
     /// Gone once the record is handed over.
     exchange: Option<Unfinished>,
     observer: Option<ResponseObserver>,
+    /// Only where the body is to be kept.
+    copy: Option<Box<BodyCopy>>,
     masker: Option<Masker>,
     patience: Patience,
     last_frame: Instant,
@@ -61,8 +69,8 @@ pub struct Relay {
     alarm: Option<Alarm>,
     /// Frames that came one upon the other.
     joined: Joined,
-    /// Whether the upstream's task had its turn since the last frame.
-    gave_turn: bool,
+    /// How often a turn was given away since the last frame.
+    turns_given: u8,
     /// What follows the joined frames.
     next: Option<Step>,
     /// Bytes that the client is still to get, if the head promised a length.
@@ -170,17 +178,25 @@ impl Relay {
             upstream,
             exchange: Some(exchange),
             observer: Some(observer),
+            copy: None,
             masker,
             patience,
             last_frame: Instant::now(),
             alarm: None,
             joined: Joined::default(),
-            gave_turn: false,
+            turns_given: 0,
             next: None,
             remaining,
             hold: None,
             scope,
         }
+    }
+
+    /// Keeps the body too.
+    #[must_use]
+    pub fn copying(mut self, copy: Option<Box<BodyCopy>>) -> Self {
+        self.copy = copy;
+        self
     }
 
     pub fn is_end_stream(&self) -> bool {
@@ -228,7 +244,9 @@ impl Relay {
                     _ => step,
                 },
                 // Awake again at once: nothing to wait for.
-                Poll::Pending if !self.joined.is_empty() => return Poll::Pending,
+                Poll::Pending if !self.joined.is_empty() || self.next.is_some() => {
+                    return Poll::Pending;
+                }
                 Poll::Pending => {
                     let end = ready!(self.poll_alarm(cx));
                     return self.abort(end);
@@ -289,6 +307,9 @@ impl Relay {
         let now = self.last_frame;
         let mut observer = self.observer.as_mut();
         let first_token = observer.as_mut().is_some_and(|observer| observer.data(&data));
+        if let Some(copy) = &mut self.copy {
+            copy.push(&data);
+        }
         if let Some(exchange) = &mut self.exchange {
             let since_start = micros(now - exchange.started);
             let record = exchange.record_mut();
@@ -334,7 +355,9 @@ impl Relay {
     }
 
     fn end(&mut self, end: End) -> Option<oneshot::Receiver<()>> {
-        let exchange = self.exchange.take()?;
+        let mut exchange = self.exchange.take()?;
+        let ended = end == End::Complete;
+        exchange.answer_copy = self.copy.take().map(|copy| Copied { copy, ended });
         let facts = match self.observer.take() {
             Some(observer) => observer.finish(end == End::Complete),
             None => ResponseFacts::default(),
@@ -357,11 +380,20 @@ impl Relay {
 
     /// The next step, with the frames that follow at once joined to it: one
     /// write to the client instead of many. When nothing more is there, the task
-    /// that reads from the provider gets one turn to bring what it has read
+    /// that reads from the provider gets a turn to bring what it has read
     /// already; only then is the frame passed on.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        if let Some(step) = self.next.take() {
-            return Poll::Ready(step);
+        match self.next.take() {
+            // What came before the break is flushed first: an error makes hyper
+            // forget it.
+            Some(Step::Broken) if self.turns_given < TURNS_GIVEN => {
+                self.turns_given += 1;
+                self.next = Some(Step::Broken);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(step) => return Poll::Ready(step),
+            None => {}
         }
         loop {
             let data = match self.poll_upstream(cx) {
@@ -371,14 +403,14 @@ impl Relay {
                 },
                 Poll::Ready(step) => return self.after_joined(step),
                 Poll::Pending if self.joined.is_empty() => return Poll::Pending,
-                Poll::Pending if !self.gave_turn => {
-                    self.gave_turn = true;
+                Poll::Pending if self.turns_given < TURNS_GIVEN => {
+                    self.turns_given += 1;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 Poll::Pending => return Poll::Ready(self.take_joined()),
             };
-            self.gave_turn = false;
+            self.turns_given = 0;
             self.joined.push(data);
             if self.joined.len() >= MERGED_FRAME_BYTES_MAX || self.upstream.is_end_stream() {
                 return Poll::Ready(self.take_joined());
@@ -395,14 +427,18 @@ impl Relay {
     }
 
     fn take_joined(&mut self) -> Step {
-        self.gave_turn = false;
+        self.turns_given = 0;
         Step::Frame(Frame::data(self.joined.take()))
     }
 
     /// Asked with every frame: an upstream that always has more would never let
     /// the alarm ring.
-    fn overdue(&self) -> Option<End> {
-        let grant = self.exchange.as_ref().and_then(|exchange| exchange.grant.as_ref());
+    fn overdue(&mut self) -> Option<End> {
+        let exchange = self.exchange.as_mut()?;
+        if exchange.opening_due().is_some_and(|due| due <= self.last_frame) {
+            exchange.open();
+        }
+        let grant = exchange.grant.as_ref();
         if grant.is_some_and(|grant| grant.live.terminate.is_cancelled()) {
             return Some(End::Terminated);
         }
@@ -412,31 +448,42 @@ impl Relay {
     /// Ready with the reason to abort.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let until = (self.last_frame + self.patience.idle).min(self.patience.deadline);
-        let exchange = self.exchange.as_ref().expect("checked before waiting");
-        let alarm = self.alarm.get_or_insert_with(|| {
-            let live = exchange.grant.as_ref().map(|grant| grant.live.terminate.clone());
-            Alarm {
-                sleep: Quiet::new(tokio::time::sleep_until(until.into())),
-                terminated: Quiet::new(live.unwrap_or_default().cancelled_owned()),
+        let exchange = self.exchange.as_mut().expect("checked before waiting");
+        loop {
+            let rings_at = exchange.opening_due().map_or(until, |due| due.min(until));
+            let alarm = self.alarm.get_or_insert_with(|| {
+                let live = exchange.grant.as_ref().map(|grant| grant.live.terminate.clone());
+                Alarm {
+                    sleep: Quiet::new(tokio::time::sleep_until(rings_at.into())),
+                    terminated: Quiet::new(live.unwrap_or_default().cancelled_owned()),
+                }
+            });
+            if let Some(end) = ready!(alarm.poll(rings_at, cx)) {
+                return Poll::Ready(end);
             }
-        });
-        alarm.poll(until, cx)
+            if rings_at == until {
+                return Poll::Ready(End::TimedOut);
+            }
+            exchange.open();
+        }
     }
 }
 
 impl Alarm {
-    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<End> {
+    /// Ready with `None` when it rings.
+    fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<Option<End>> {
         if self.terminated.poll(cx).is_ready() {
-            return Poll::Ready(End::Terminated);
+            return Poll::Ready(Some(End::Terminated));
         }
         loop {
             ready!(self.sleep.poll(cx));
+            let rings = Instant::now() >= at;
             // Frames came since the alarm was set: it is set again here, instead
             // of being reset with each frame.
-            if Instant::now() >= until {
-                return Poll::Ready(End::TimedOut);
+            self.sleep = Quiet::new(tokio::time::sleep_until(at.into()));
+            if rings {
+                return Poll::Ready(None);
             }
-            self.sleep = Quiet::new(tokio::time::sleep_until(until.into()));
         }
     }
 }

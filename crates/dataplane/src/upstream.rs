@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{failure::ErrorCode, record::Opening};
+use domain::failure::ErrorCode;
 use http::{
     HeaderMap, HeaderValue, Request, Response, Uri, Version,
     header::HOST,
@@ -92,7 +92,6 @@ pub async fn forward(
         .ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, "the path cannot be forwarded"))?;
     head.headers.insert(provider.auth_header.clone(), key.header.clone());
     admit::take_use(&grant, now)?;
-    plane.parts.outbox.open(opening(exchange, &grant));
     let began = exchange.forwarding();
     let deadline = began + provider.timeouts.request;
     let mut body = admitted.body;
@@ -158,20 +157,22 @@ enum Failure {
 }
 
 /// Waits for the head: as long as the client is still sending, then for
-/// `response_header`, and never past the deadline.
+/// `response_header`, and never past the deadline. Whoever waits longer than a
+/// moment gets an opening line.
 async fn wait(
     plane: &Plane,
     pending: legacy::ResponseFuture,
     provider: &Provider,
-    exchange: &Unfinished,
+    exchange: &mut Unfinished,
     grant: &Grant,
     deadline: Instant,
 ) -> Result<Response<Incoming>, Failure> {
     tokio::pin!(pending);
-    let upload = exchange.upload.as_ref();
     let header_timeout = provider.timeouts.response_header;
     let body_idle = plane.parts.limits.request_body_idle;
-    let first = (Instant::now() + header_timeout.min(body_idle)).min(deadline);
+    let began = exchange.forwarded_at().unwrap_or_else(Instant::now);
+    let first = (began + header_timeout.min(body_idle)).min(deadline);
+    let first = exchange.opening_due().map_or(first, |due| due.min(first));
     let alarm = tokio::time::sleep_until(first.into());
     let terminated = grant.live.terminate.cancelled();
     tokio::pin!(alarm, terminated);
@@ -186,11 +187,15 @@ async fn wait(
             }
         }
         let now = Instant::now();
+        if exchange.opening_due().is_some_and(|due| due <= now) {
+            exchange.open();
+        }
+        let upload = exchange.upload.as_ref();
         let sending_since = upload.and_then(|upload| upload.waiting_since());
         let until = match (sending_since, upload) {
             (Some(last), _) => last + body_idle,
             (None, Some(upload)) => upload.last_frame() + header_timeout,
-            (None, None) => exchange.forwarded_at().unwrap_or(now) + header_timeout,
+            (None, None) => began + header_timeout,
         };
         if now >= until.min(deadline) {
             // A client that is still sending is what the provider waits for.
@@ -256,29 +261,6 @@ fn set_context(sent: &mut HeaderMap, provider: &Provider, scope: &RequestScope) 
     }
     if !propagate.baggage {
         sent.remove(BAGGAGE);
-    }
-}
-
-fn opening(exchange: &Unfinished, grant: &Grant) -> Opening {
-    let record = exchange.record();
-    Opening {
-        record_id: record.record_id,
-        ts: record.ts,
-        request_id: record.request_id.clone(),
-        correlation_id: record.correlation_id.clone(),
-        trace_id: record.trace_id,
-        span_id: record.span_id,
-        parent_span_id: record.parent_span_id,
-        project_id: grant.project_id,
-        project: Arc::clone(&grant.project),
-        token_id: grant.token_id,
-        labels: grant.labels.clone(),
-        client_ip: record.client_ip,
-        provider: record.provider.clone().unwrap_or_else(|| "".into()),
-        operation: record.operation,
-        method: record.method.clone(),
-        path: record.path.clone(),
-        http_version: record.http_version,
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 use domain::ids::{InstanceId, RecordId};
 
 use crate::{
+    catalog::{books::Boot, beyond},
     format::{
         COUNTERS_PREFIX, Counters, FORMAT, HEADER_PREFIX, Header, OPENING_PREFIX, OutcomeWord,
         RECORD_PREFIX, RecordLine, parse_opening,
@@ -38,6 +39,10 @@ pub struct CheckReport {
     pub starts: u64,
     /// Openings of the newest start without an end yet.
     pub open: u64,
+    /// Segments and their rows.
+    pub segments: u64,
+    pub segment_rows: u64,
+    pub segment_bytes: u64,
     /// What contradicts the format or the books.
     pub findings: Vec<String>,
     pub findings_left_out: u64,
@@ -50,7 +55,7 @@ impl CheckReport {
         self.findings.is_empty()
     }
 
-    fn find(&mut self, finding: String) {
+    pub(crate) fn find(&mut self, finding: String) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
         } else {
@@ -59,33 +64,73 @@ impl CheckReport {
     }
 }
 
+/// Where the journal's lines are read from on, and what is known of those before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) sealed_to: u64,
+    pub(crate) boot: Boot,
+    pub(crate) ids: SeenIds,
+}
+
+/// Record ids seen lately.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SeenIds([HashSet<RecordId>; 2]);
+
+impl SeenIds {
+    /// False if the id was there already.
+    pub(crate) fn insert(&mut self, id: RecordId) -> bool {
+        let [new, old] = &mut self.0;
+        let fresh = !old.contains(&id) && new.insert(id);
+        if new.len() >= IDS_PER_GENERATION {
+            *old = std::mem::take(new);
+        }
+        fresh
+    }
+}
+
 /// Checks every journal file in a directory. Reads only; a server may be
 /// writing beside it.
 pub fn check(fs: &Arc<dyn Fs>, journal_dir: &Path) -> io::Result<CheckReport> {
     let mut report = CheckReport::default();
+    check_behind(fs, journal_dir, HashMap::new(), &mut report)?;
+    Ok(report)
+}
+
+/// As [`check`], of lines behind those that are known to be sealed.
+pub(crate) fn check_behind(
+    fs: &Arc<dyn Fs>,
+    journal_dir: &Path,
+    mut known: HashMap<String, Known>,
+    report: &mut CheckReport,
+) -> io::Result<()> {
     let mut instances: BTreeMap<String, Vec<(u64, std::path::PathBuf)>> = BTreeMap::new();
     for (instance, first_seq, path) in all_files(&**fs, journal_dir)? {
         instances.entry(instance.as_str().to_owned()).or_default().push((first_seq, path));
     }
     for (instance, mut files) in instances {
         files.sort();
+        let known = known.remove(&instance).unwrap_or_default();
+        files.drain(..beyond(&files, known.sealed_to));
         let Some(instance) = InstanceId::parse(&instance) else { continue };
-        let mut check = InstanceCheck::new(&instance, &mut report);
+        let mut check = InstanceCheck::new(&instance, known, report);
         for (at, (first_seq, path)) in files.iter().enumerate() {
             let next = files.get(at + 1).map(|(first_seq, _)| *first_seq);
             check.file(&**fs, *first_seq, path, next)?;
         }
         check.end();
     }
-    Ok(report)
+    Ok(())
 }
 
 struct InstanceCheck<'r> {
     report: &'r mut CheckReport,
     instance: String,
     seq: Option<u64>,
+    sealed_to: u64,
     open: HashMap<RecordId, u64>,
-    ids: [HashSet<RecordId>; 2],
+    ids: SeenIds,
+    /// The start at hand was seen.
+    started: bool,
     /// Records of the current boot, and those that its start wrote.
     records: u64,
     interrupted: u64,
@@ -95,17 +140,20 @@ struct InstanceCheck<'r> {
 }
 
 impl<'r> InstanceCheck<'r> {
-    fn new(instance: &InstanceId, report: &'r mut CheckReport) -> Self {
+    fn new(instance: &InstanceId, known: Known, report: &'r mut CheckReport) -> Self {
+        let Known { sealed_to, boot, ids } = known;
         Self {
             report,
             instance: instance.as_str().to_owned(),
-            seq: None,
+            seq: (sealed_to > 0).then_some(sealed_to),
+            sealed_to,
             open: HashMap::new(),
-            ids: Default::default(),
-            records: 0,
-            interrupted: 0,
+            ids,
+            started: boot.number > 0,
+            records: boot.records,
+            interrupted: boot.interrupted,
             lost: 0,
-            incomplete: false,
+            incomplete: boot.incomplete,
         }
     }
 
@@ -135,7 +183,7 @@ impl<'r> InstanceCheck<'r> {
                 ));
                 self.seq = Some(batch.first_seq - 1);
             }
-            if batch.first_seq > last {
+            if batch.first_seq > last || batch.last_seq <= self.sealed_to {
                 continue;
             }
             self.batch(&name, &batch);
@@ -210,6 +258,7 @@ impl<'r> InstanceCheck<'r> {
             return false;
         }
         self.report.starts += 1;
+        self.started = true;
         self.note_lost();
         (self.records, self.interrupted) = (0, 0);
         // A journal that begins in the middle of a boot starts whole again here.
@@ -237,12 +286,8 @@ impl<'r> InstanceCheck<'r> {
             self.report.interrupted += 1;
             self.interrupted += u64::from(starting);
         }
-        let [new, old] = &mut self.ids;
-        if old.contains(&record.record_id) || !new.insert(record.record_id) {
+        if !self.ids.insert(record.record_id) {
             self.report.find(format!("{name}: line {seq}: record {} again", record.record_id));
-        }
-        if new.len() >= IDS_PER_GENERATION {
-            *old = std::mem::take(new);
         }
     }
 
@@ -254,7 +299,7 @@ impl<'r> InstanceCheck<'r> {
             self.report.find(format!("{name}: line {seq}: the counters do not balance"));
         }
         let written = self.records - self.interrupted;
-        if self.report.starts > 0 && !self.incomplete && written != books.stored {
+        if self.started && !self.incomplete && written != books.stored {
             self.incomplete = true;
             self.report.find(format!(
                 "{name}: line {seq} counts {} stored records of this start, the files hold {written}",

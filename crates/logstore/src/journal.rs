@@ -46,6 +46,13 @@ pub struct JournalConfig {
     pub queue_bytes_max: u64,
     /// A file that has reached this is followed by the next.
     pub file_bytes_max: u64,
+    /// So is one that has been written for as long and holds records or traces.
+    pub file_age_max: Duration,
+    /// A clean end closes the last file too, so that it can be sealed.
+    pub closes_last_file: bool,
+    /// Numbers up to here are taken whatever the files say: their lines are
+    /// sealed. See [`crate::catalog::sealed_to`].
+    pub seq_floor: u64,
     /// How long a batch may grow before it is appended.
     pub linger: Duration,
     /// How often a failed journal tries again, and a good one is looked at.
@@ -63,6 +70,9 @@ impl JournalConfig {
             sync: Sync::Interval(Duration::from_millis(100)),
             queue_bytes_max: 64 * 1024 * 1024,
             file_bytes_max: 128 * 1024 * 1024,
+            file_age_max: Duration::from_secs(15 * 60),
+            closes_last_file: false,
+            seq_floor: 0,
             linger: Duration::from_millis(1),
             check_interval: Duration::from_secs(1),
             counters_interval: Duration::from_millis(100),
@@ -142,8 +152,15 @@ impl Journal {
             path: config.dir.clone(),
             source,
         })?;
-        let recovered = recover::recover(&*fs, &config.dir, &envelope.instance)?;
-        let report = recovered.report.clone();
+        let mut recovered = recover::recover(&*fs, &config.dir, &envelope.instance)?;
+        recovered.seq = recovered.seq.max(config.seq_floor);
+        recovered.report.last_seq = recovered.seq;
+        let mut report = recovered.report.clone();
+        match crate::bodies::recover(&*fs, &config.dir, &envelope.instance) {
+            Ok(bytes) => report.bodies_torn_bytes = bytes,
+            // Readers stop before a torn end anyway.
+            Err(error) => tracing::warn!(%error, "could not cut the end of captured bodies"),
+        }
         report_recovery(&report, &config.dir);
         crate::cursor::clamp_all(&*fs, &config.dir, &envelope.instance, recovered.seq);
         let shared = Shared::new(config.queue_bytes_max, recovered.seq);
@@ -209,6 +226,27 @@ impl Journal {
             })
     }
 
+    /// Every line up to here is committed, and the observer was told of it.
+    pub fn committed(&self) -> u64 {
+        self.shared.committed()
+    }
+
+    /// Lines up to here stand in files that are never written again.
+    pub fn closed_to(&self) -> u64 {
+        self.shared.closed_to()
+    }
+
+    /// Begins a new file, so that all that is committed now can be sealed; says
+    /// up to where. `None` when the writer did not answer in time.
+    pub fn turn(&self, timeout: Duration) -> Option<u64> {
+        self.shared.ask_to_turn(timeout)
+    }
+
+    /// What the sealer waits on.
+    pub fn closed_files(&self) -> ClosedFiles {
+        ClosedFiles(Arc::clone(&self.shared))
+    }
+
     /// Writes and syncs what was handed over, and ends the thread. Later
     /// reservations are refused.
     pub fn close(&self) -> CloseReport {
@@ -229,6 +267,39 @@ impl Drop for Journal {
     }
 }
 
+/// How far the journal's files are done with; outlives the journal.
+#[derive(Clone)]
+pub struct ClosedFiles(Arc<Shared>);
+
+impl std::fmt::Debug for ClosedFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ClosedFiles").field(&self.closed_to()).finish()
+    }
+}
+
+impl ClosedFiles {
+    /// Lines up to here stand in files that are never written again.
+    pub fn closed_to(&self) -> u64 {
+        self.0.closed_to()
+    }
+
+    /// Asks for a new file, see [`Journal::turn`].
+    pub fn turn(&self, timeout: Duration) -> Option<u64> {
+        self.0.ask_to_turn(timeout)
+    }
+
+    /// Waits until more than `seq` is closed or somebody nudges, at most
+    /// `timeout`. Blocks: never call it on a thread of a runtime.
+    pub fn wait_beyond(&self, seq: u64, timeout: Duration) {
+        self.0.wait_closed_beyond(seq, timeout);
+    }
+
+    /// Ends a wait.
+    pub fn nudge(&self) {
+        self.0.nudge();
+    }
+}
+
 fn report_recovery(report: &RecoveryReport, dir: &Path) {
     let dir = dir.display();
     if report.torn_bytes > 0 {
@@ -238,6 +309,9 @@ fn report_recovery(report: &RecoveryReport, dir: &Path) {
             %dir,
             "moved a torn end of the journal to torn/"
         );
+    }
+    if report.bodies_torn_bytes > 0 {
+        tracing::warn!(bytes = report.bodies_torn_bytes, %dir, "cut a torn end of captured bodies");
     }
     if report.damaged_bytes > 0 {
         tracing::error!(

@@ -12,8 +12,12 @@
 //! Sealed segments will be a second source beside the journal files behind
 //! [`search`], and one more cursor over [`follow::Follower`].
 
+pub mod catalog;
+pub mod bodies;
 pub mod check;
 pub mod cursor;
+pub mod engine;
+pub mod foreign;
 pub mod follow;
 pub mod format;
 pub mod fs;
@@ -28,7 +32,7 @@ pub mod segment;
 pub mod show;
 mod writer;
 
-pub use journal::{CloseReport, CommitObserver, Journal, JournalConfig, JournalError, Sync};
+pub use journal::{ClosedFiles, CloseReport, CommitObserver, Journal, JournalConfig, JournalError, Sync};
 pub use lock::{DataDirLock, LockError};
 pub use queue::{Accounts, Failure, Intake, Lost, NoRoom, Stored, Stream};
 pub use recover::RecoveryReport;

@@ -12,7 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::record::{Opening, Record};
+use domain::{
+    body::Body,
+    capture::Omission,
+    record::{Opening, Record},
+};
 use parking_lot::{Condvar, Mutex};
 
 /// Room that one request takes from reservation until its record is stored: its
@@ -21,6 +25,8 @@ use parking_lot::{Condvar, Mutex};
 pub const RESERVATION_BYTES: u64 = 4096;
 /// Traces beyond this many queued bytes are dropped and counted.
 pub const TRACE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bodies beyond this many queued bytes are left out and counted.
+pub const BODY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// What a queued line costs beside its text.
 const LINE_OVERHEAD_BYTES: u64 = 64;
 /// The writer takes as many items in a batch; more of them end its linger.
@@ -106,6 +112,10 @@ pub struct Accounts {
     pub syncs: u64,
     pub sync_seconds: f64,
     pub file_reopens: u64,
+    /// Captured bodies appended, and lost for want of room or disk.
+    pub bodies_stored: u64,
+    pub bodies_lost: u64,
+    pub bodies_bytes: u64,
 }
 
 impl Accounts {
@@ -117,7 +127,7 @@ impl Accounts {
 /// Openings stand unboxed: they are moved once into a buffer that is reused.
 pub(crate) enum Item {
     Open(Opening),
-    Record(Box<Record>, Option<Stored>),
+    Record(Box<Record>, Vec<Body>, Option<Stored>),
     Line(Stream, Vec<u8>, Option<Stored>),
 }
 
@@ -135,7 +145,10 @@ struct State {
     items: Vec<Item>,
     writer: Writer,
     closing: bool,
+    /// Somebody wants a new file: not a moment to sleep.
+    turning: bool,
     trace_bytes: u64,
+    body_bytes: u64,
     accounts: Accounts,
 }
 
@@ -147,6 +160,20 @@ pub(crate) struct Shared {
     /// The last committed line, for followers in this process.
     progress: Mutex<u64>,
     progressed: Condvar,
+    turns: Mutex<Turns>,
+    turned: Condvar,
+}
+
+/// Which files are done with, and who wants the current one to be.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turns {
+    /// Lines up to here stand in files that are never written again.
+    closed_to: u64,
+    asked: u64,
+    answered: u64,
+    /// Nobody turns files any more.
+    ended: bool,
+    nudged: bool,
 }
 
 impl Shared {
@@ -157,13 +184,17 @@ impl Shared {
                 items: Vec::new(),
                 writer: Writer::Busy,
                 closing: false,
+                turning: false,
                 trace_bytes: 0,
+                body_bytes: 0,
                 accounts,
             }),
             wake: Condvar::new(),
             queue_bytes_max,
             progress: Mutex::new(seq),
             progressed: Condvar::new(),
+            turns: Mutex::default(),
+            turned: Condvar::new(),
         })
     }
 
@@ -185,6 +216,11 @@ impl Shared {
         self.state.lock().trace_bytes -= bytes;
     }
 
+    /// Gives back the room of written or lost bodies.
+    pub(crate) fn release_bodies(&self, bytes: u64) {
+        self.state.lock().body_bytes -= bytes;
+    }
+
     pub(crate) fn close(&self) {
         self.state.lock().closing = true;
         self.wake.notify_one();
@@ -196,7 +232,7 @@ impl Shared {
     pub(crate) fn take(&self, out: &mut Vec<Item>, idle: Duration, linger: Duration) -> bool {
         debug_assert!(out.is_empty());
         let mut state = self.state.lock();
-        if state.items.is_empty() && !state.closing {
+        if state.items.is_empty() && !state.closing && !state.turning {
             for items in [&mut *out, &mut state.items] {
                 if items.capacity() > KEPT_ITEMS {
                     *items = Vec::new();
@@ -205,6 +241,7 @@ impl Shared {
             state.writer = Writer::Idle;
             self.wake.wait_for(&mut state, idle);
         }
+        state.turning = false;
         let growing = !state.items.is_empty() && !state.closing && !linger.is_zero();
         if growing {
             let deadline = Instant::now() + linger;
@@ -238,13 +275,74 @@ impl Shared {
         }
     }
 
-    fn push(&self, item: Item, account: impl FnOnce(&mut State)) {
-        let mut state = self.state.lock();
-        account(&mut state);
-        self.push_locked(state, item);
+    pub(crate) fn closed_to(&self) -> u64 {
+        self.turns.lock().closed_to
     }
 
-    fn push_locked(&self, mut state: parking_lot::MutexGuard<'_, State>, item: Item) {
+    /// The writer began a file: what is numbered before it is closed.
+    pub(crate) fn publish_closed(&self, closed_to: u64) {
+        self.turns.lock().closed_to = closed_to;
+        self.turned.notify_all();
+    }
+
+    /// Waits until more than `seq` stands in closed files, at most `timeout`.
+    pub(crate) fn wait_closed_beyond(&self, seq: u64, timeout: Duration) {
+        let mut turns = self.turns.lock();
+        if turns.closed_to <= seq && !turns.nudged {
+            self.turned.wait_for(&mut turns, timeout);
+        }
+        turns.nudged = false;
+    }
+
+    /// Wakes whoever waits for closed files.
+    pub(crate) fn nudge(&self) {
+        self.turns.lock().nudged = true;
+        self.turned.notify_all();
+    }
+
+    /// Asks the writer for a new file and waits for it, at most `timeout`.
+    /// Says up to where files are closed, or `None` when nobody answered.
+    pub(crate) fn ask_to_turn(&self, timeout: Duration) -> Option<u64> {
+        let deadline = Instant::now() + timeout;
+        let mut turns = self.turns.lock();
+        turns.asked += 1;
+        let mine = turns.asked;
+        drop(turns);
+        self.state.lock().turning = true;
+        self.wake.notify_one();
+        let mut turns = self.turns.lock();
+        while turns.answered < mine && !turns.ended {
+            if self.turned.wait_until(&mut turns, deadline).timed_out() {
+                return None;
+            }
+        }
+        (turns.answered >= mine).then_some(turns.closed_to)
+    }
+
+    /// What the writer has been asked and not answered.
+    pub(crate) fn turn_asked(&self) -> Option<u64> {
+        let turns = self.turns.lock();
+        (turns.asked > turns.answered).then_some(turns.asked)
+    }
+
+    pub(crate) fn turn_answered(&self, asked: u64) {
+        self.turns.lock().answered = asked;
+        self.turned.notify_all();
+    }
+
+    pub(crate) fn turns_ended(&self) {
+        self.turns.lock().ended = true;
+        self.turned.notify_all();
+    }
+
+    /// True when the writer sleeps and this item is what it must be woken for.
+    #[must_use]
+    fn push(&self, item: Item) -> bool {
+        self.push_locked(self.state.lock(), item)
+    }
+
+    #[must_use]
+    fn push_locked(&self, mut state: parking_lot::MutexGuard<'_, State>, item: Item) -> bool {
         state.items.push(item);
         let sleeps = match state.writer {
             Writer::Busy => false,
@@ -254,10 +352,7 @@ impl Shared {
         if sleeps {
             state.writer = Writer::Busy;
         }
-        drop(state);
-        if sleeps {
-            self.wake.notify_one();
-        }
+        sleeps
     }
 }
 
@@ -291,13 +386,50 @@ impl Intake {
 
     /// Queues the opening line of a request that is about to be forwarded.
     pub fn open(&self, opening: Opening) {
-        self.0.push(Item::Open(opening), |_| ());
+        if self.0.push(Item::Open(opening)) {
+            self.wake();
+        }
     }
 
     /// Queues the record of a reserved request. Never waits, never fails:
     /// `stored` is told how it ended.
     pub fn finish(&self, record: Box<Record>, stored: Option<Stored>) {
-        self.0.push(Item::Record(record, stored), |_| ());
+        if self.finish_quietly(record, stored) {
+            self.wake();
+        }
+    }
+
+    /// As [`Intake::finish`], without the system call that wakes a sleeping
+    /// writer: when this is true, [`Intake::wake`] must follow, and soon.
+    #[must_use]
+    pub fn finish_quietly(&self, record: Box<Record>, stored: Option<Stored>) -> bool {
+        self.0.push(Item::Record(record, Vec::new(), stored))
+    }
+
+    /// The same with bodies, for which there may be no room: the record says so.
+    pub fn finish_with_bodies(
+        &self,
+        mut record: Box<Record>,
+        mut bodies: Vec<Body>,
+        stored: Option<Stored>,
+    ) {
+        let cost: u64 = bodies.iter().map(Body::cost).sum();
+        let mut state = self.0.state.lock();
+        if state.body_bytes + cost > BODY_BYTES_MAX {
+            state.accounts.bodies_lost += bodies.len() as u64;
+            record.captured.lose(Omission::Disk);
+            bodies.clear();
+        } else {
+            state.body_bytes += cost;
+        }
+        if self.0.push_locked(state, Item::Record(record, bodies, stored)) {
+            self.wake();
+        }
+    }
+
+    /// Wakes the writer.
+    pub fn wake(&self) {
+        self.0.wake.notify_one();
     }
 
     /// Gives a reservation back: the request is counted in an aggregate.
@@ -351,7 +483,9 @@ impl Intake {
         if stream == Stream::Trace {
             state.trace_bytes += cost;
         }
-        self.0.push_locked(state, Item::Line(stream, line, stored));
+        if self.0.push_locked(state, Item::Line(stream, line, stored)) {
+            self.wake();
+        }
         Ok(())
     }
 

@@ -36,6 +36,8 @@ pub struct RecoveryReport {
     pub damaged_lines: u64,
     /// Files of the newest format only that held no valid batch, moved aside.
     pub files_moved: u64,
+    /// Bytes behind the last whole batch of captured bodies, cut off.
+    pub bodies_torn_bytes: u64,
 }
 
 /// Why a journal cannot be recovered.
@@ -228,7 +230,7 @@ pub(crate) fn move_aside(fs: &dyn Fs, torn: &Path, path: &Path) -> io::Result<()
 
 /// Copies a range to `torn/<file>.<offset>.<kind>`; done again, it replaces an
 /// unfinished copy.
-fn copy_aside(
+pub(crate) fn copy_aside(
     fs: &dyn Fs,
     torn: &Path,
     path: &Path,

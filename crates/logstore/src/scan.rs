@@ -136,6 +136,14 @@ impl Scanner {
         }
     }
 
+    /// Goes on behind a valid batch, as [`resume_point`] finds one.
+    pub fn resume(file: Arc<dyn JournalFile>, point: ResumePoint) -> Self {
+        let mut scanner = Self::new(file, point.seq + 1);
+        scanner.offset = point.offset;
+        scanner.good_end = point.offset;
+        scanner
+    }
+
     /// Where the last valid batch ends.
     pub fn good_end(&self) -> u64 {
         self.good_end
@@ -247,6 +255,48 @@ impl Scanner {
             self.buffer.shrink_to_fit();
         }
     }
+}
+
+/// Where a valid batch ends inside a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ResumePoint {
+    pub offset: u64,
+    /// The number of the last line before it.
+    pub seq: u64,
+}
+
+/// Read at once by who looks for a point to resume at: some batches.
+const RESUME_BYTES: usize = 2 * 1024 * 1024;
+
+/// The first end of a batch at or behind `from` that the batch behind it proves,
+/// if there is one near.
+pub fn resume_point(file: &dyn JournalFile, from: u64) -> io::Result<Option<ResumePoint>> {
+    let mut window = vec![0; RESUME_BYTES];
+    let mut filled = 0;
+    while filled < window.len() {
+        match file.read_at(&mut window[filled..], from + filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    let window = &window[..filled];
+    let mut last: Option<(Commit, usize)> = None;
+    for at in memchr::memmem::find_iter(window, b"\n{\"_c\":") {
+        let line = &window[at + 1..];
+        let Some(length) = memchr::memchr(b'\n', line) else { break };
+        let Some(commit) = Commit::parse(&line[..length]) else { continue };
+        if let Some((before, end)) = last {
+            let bytes = &window[end..at + 1];
+            let follows = commit.seq - commit.lines == before.seq
+                && count_lines(bytes) == commit.lines
+                && crc32c::crc32c(bytes) == commit.crc;
+            if follows {
+                return Ok(Some(ResumePoint { offset: from + end as u64, seq: before.seq }));
+            }
+        }
+        last = Some((commit, at + 1 + length + 1));
+    }
+    Ok(None)
 }
 
 struct Found {

@@ -7,6 +7,7 @@
 //! their waiters told, and no new request is accepted until a later attempt
 //! succeeds. A file whose sync failed is never trusted or synced again.
 
+mod bodies;
 mod disk;
 
 use std::{
@@ -30,6 +31,7 @@ use crate::{
     queue::{Accounts, BATCH_ITEMS, Failure, Item, RESERVATION_BYTES, Shared, Stored, Stream},
     recover::Recovered,
 };
+use bodies::Bodies;
 use disk::Current;
 
 /// Serialised bytes after which a batch is closed.
@@ -69,6 +71,7 @@ struct Batch {
     trace_bytes: u64,
     queue_bytes: u64,
     traces: u64,
+    entries: u64,
 }
 
 pub(crate) struct Writer {
@@ -79,6 +82,7 @@ pub(crate) struct Writer {
     envelope: Envelope,
     observer: Box<dyn CommitObserver>,
     current: Option<Current>,
+    bodies: Bodies,
     boot: u64,
     /// The last committed line.
     seq: u64,
@@ -106,6 +110,7 @@ struct StopGuard(Arc<Shared>);
 impl Drop for StopGuard {
     fn drop(&mut self) {
         self.0.settle(|accounts| accounts.failed = Some(Failure::Stopped));
+        self.0.turns_ended();
     }
 }
 
@@ -127,6 +132,7 @@ impl Writer {
             envelope,
             observer,
             current: None,
+            bodies: Bodies::default(),
             boot: 0,
             seq: 0,
             open: Openings::default(),
@@ -175,9 +181,11 @@ impl Writer {
             };
             let closing = self.shared.take(&mut items, self.idle_time(), linger);
             let done = closing && items.is_empty();
+            self.write_bodies(&mut items);
             self.write_items(&mut items);
             self.sync_if_due(done);
             self.look_after(done);
+            self.turn_if_asked();
             if done {
                 break;
             }
@@ -231,7 +239,7 @@ impl Writer {
             Item::Open(opening) => {
                 self.fresh.insert(opening.record_id, opening);
             }
-            Item::Record(record, stored) => {
+            Item::Record(record, _, stored) => {
                 // An opening whose end is in the same batch needs no line.
                 let elided = self.fresh.remove(&record.record_id).is_some();
                 if !elided && self.open.contains_key(&record.record_id) {
@@ -250,6 +258,8 @@ impl Writer {
                 if stream == Stream::Trace {
                     batch.trace_bytes += cost;
                     batch.traces += 1;
+                } else {
+                    batch.entries += 1;
                 }
                 push_line(&mut batch.bytes, &line);
                 batch.lines += 1;
@@ -331,6 +341,7 @@ impl Writer {
         }
         self.ending.clear();
         self.batch.records.clear();
+        self.batch.entries = 0;
         self.batch.bytes.clear();
         self.batch.lines = 0;
     }
@@ -408,11 +419,17 @@ impl Writer {
                 self.unsynced_since = Some(Instant::now());
             }
             self.sync_if_due(true);
+            if self.config.closes_last_file {
+                self.turn();
+            }
             return;
         }
         match self.shared.accounts().failed {
             Some(_) => self.try_again(),
-            None => self.check_identity(),
+            None => {
+                self.check_identity();
+                self.turn_if_old();
+            }
         }
     }
 
@@ -420,6 +437,7 @@ impl Writer {
         if self.batch.bytes.capacity() > KEPT_BYTES {
             self.batch.bytes.shrink_to(KEPT_BYTES);
         }
+        self.bodies.shrink();
         for table in [&mut self.open, &mut self.fresh] {
             if table.capacity() > 1024 && table.len() < table.capacity() / 8 {
                 table.shrink_to(128);

@@ -8,8 +8,12 @@
 
 pub mod adapters;
 pub mod alone;
+#[cfg(feature = "bench")]
+mod ingest;
 mod lanes;
 mod outbox;
+mod plane;
+mod segments;
 pub mod server;
 pub mod shutdown;
 mod tls;
@@ -58,6 +62,8 @@ pub enum StartError {
     Store(#[from] store::Error),
     #[error("open the journal")]
     Journal(#[from] logstore::JournalError),
+    #[error("open the catalog of segments")]
+    Catalog(#[from] logstore::catalog::CatalogError),
     #[error("register metrics")]
     Metrics(#[from] crate::metrics::MetricsError),
     #[error(transparent)]
@@ -178,7 +184,10 @@ impl Ground {
 
     /// Begins to show the journal's lines, from `seq` on stdout, from where the
     /// last process stopped in `LOG_FILE`; traces go to the journal from here.
-    pub fn deliver(&self, journal: &logstore::Journal) -> Result<Delivery, StartError> {
+    pub fn deliver(
+        &self,
+        journal: &logstore::Journal,
+    ) -> Result<(Delivery, adapters::Reached), StartError> {
         let settings = &self.config.settings;
         let shown_at = settings.log_file.clone().unwrap_or_else(|| "stdout".into());
         let failed = |source| StartError::Lines { path: shown_at.clone(), source };
@@ -199,9 +208,10 @@ impl Ground {
                 (lines.map_err(failed)?, Box::new(target))
             }
         };
+        let reached = lines.reached();
         let delivery = Delivery::begin(Box::new(lines), target, look).map_err(failed)?;
         self.traces.attach(Box::new(adapters::JournalTraces(journal.intake())));
-        Ok(delivery)
+        Ok((delivery, reached))
     }
 }
 

@@ -15,6 +15,8 @@ pub mod keys;
 pub mod levels;
 pub mod ping;
 pub mod projects;
+pub mod segments;
+pub mod story;
 pub mod tokens;
 pub mod validate;
 
@@ -38,6 +40,7 @@ pub struct Manage {
     pub directory: Arc<TokenDirectory>,
     pub credentials: Credentials,
     pub levels: Arc<LevelControl>,
+    pub segments: segments::Segments,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
     /// Whose key `api_key` is.

@@ -23,6 +23,12 @@ pub(super) struct Current {
     synced_seq: u64,
     /// Nothing stands behind `end`: a failed append was cut off.
     cut: bool,
+    begun: Instant,
+    /// It holds a record or a trace. Entries alone do not make a file old: each
+    /// seal leaves some, and an idle process would seal for its own sake.
+    lively: bool,
+    /// It holds lines that are not the journal's own.
+    visible: bool,
 }
 
 impl Writer {
@@ -38,6 +44,8 @@ impl Writer {
         match current.file.append(&self.batch.bytes) {
             Ok(()) => {
                 current.end += self.batch.bytes.len() as u64;
+                current.lively |= !self.batch.records.is_empty() || self.batch.traces > 0;
+                current.visible |= current.lively || self.batch.entries > 0;
                 self.seq = seq;
                 Ok(())
             }
@@ -50,10 +58,38 @@ impl Writer {
     }
 
     pub(super) fn rotate_if_due(&mut self) {
-        let due = self.current.as_ref().is_some_and(|c| c.end >= self.config.file_bytes_max);
-        if !due {
-            return;
+        let bytes_max = self.config.file_bytes_max;
+        let full = self.current.as_ref().is_some_and(|c| c.end >= bytes_max)
+            || self.bodies.end() >= bytes_max;
+        if full {
+            self.rotate();
         }
+    }
+
+    /// Closes a file that has been written for long enough.
+    pub(super) fn turn_if_old(&mut self) {
+        let age = self.config.file_age_max;
+        if self.current.as_ref().is_some_and(|c| c.lively && c.begun.elapsed() >= age) {
+            self.rotate();
+        }
+    }
+
+    /// Closes the current file if anything stands in it that can be sealed.
+    pub(super) fn turn(&mut self) {
+        let failed = self.shared.accounts().failed.is_some();
+        if !failed && self.current.as_ref().is_some_and(|c| c.visible) {
+            self.rotate();
+        }
+    }
+
+    pub(super) fn turn_if_asked(&mut self) {
+        if let Some(asked) = self.shared.turn_asked() {
+            self.turn();
+            self.shared.turn_answered(asked);
+        }
+    }
+
+    fn rotate(&mut self) {
         if self.config.sync != Sync::Os && !self.sync_now() {
             return;
         }
@@ -114,23 +150,36 @@ impl Writer {
             }
             return Err(error);
         }
+        self.turn_bodies(first_seq);
         let end = bytes.len() as u64;
         let synced_end = end;
-        let cut = true;
-        self.current =
-            Some(Current { file, path, first_seq, end, synced_end, synced_seq: seq, cut });
+        let lively = more_lines > 0;
+        self.current = Some(Current {
+            file,
+            path,
+            first_seq,
+            end,
+            synced_end,
+            synced_seq: seq,
+            cut: true,
+            begun: Instant::now(),
+            lively,
+            visible: lively,
+        });
         self.seq = seq;
         self.unsynced_since = None;
         self.shared.settle(|accounts| {
             accounts.seq = seq;
             accounts.journal_bytes += end;
         });
+        self.shared.publish_closed(first_seq - 1);
         self.shared.publish(seq);
         Ok(())
     }
 
     /// True if everything appended is on the disk now.
     pub(super) fn sync_now(&mut self) -> bool {
+        self.sync_bodies();
         let Some(current) = &mut self.current else {
             self.unsynced_since = None;
             self.unsynced_waiters.drain(..).for_each(|tell| tell(false));

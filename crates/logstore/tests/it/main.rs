@@ -2,7 +2,10 @@
 //! The journal as its users see it, on real files, on files that fail, and
 //! under kill -9.
 
+mod bodies;
+mod catalog;
 mod damage;
+mod engine;
 mod fake;
 mod golden;
 mod kill;

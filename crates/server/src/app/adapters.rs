@@ -3,7 +3,10 @@
 use std::{
     io,
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -48,11 +51,39 @@ pub struct JournalLines {
     follower: Follower,
     cursor: Option<CursorStore>,
     kept_seq: u64,
+    reached: Reached,
+}
+
+/// Up to where delivery needs the journal no more: shown, and kept over a
+/// restart where that is wanted.
+#[derive(Clone, Debug)]
+pub struct Reached(Arc<AtomicU64>);
+
+impl Reached {
+    /// For whoever shows nothing.
+    pub fn everything() -> Self {
+        Self(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+
+    pub fn seq(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for JournalLines {
+    /// Nobody shows anything any more, so nothing waits for it in this process;
+    /// a kept cursor still counts at the next start.
+    fn drop(&mut self) {
+        if self.cursor.is_none() {
+            self.reached.0.store(u64::MAX, Ordering::Relaxed);
+        }
+    }
 }
 
 impl From<Follower> for JournalLines {
     fn from(follower: Follower) -> Self {
-        Self { follower, cursor: None, kept_seq: 0 }
+        let reached = Reached(Arc::new(AtomicU64::new(follower.cursor().seq)));
+        Self { follower, cursor: None, kept_seq: 0, reached }
     }
 }
 
@@ -67,13 +98,33 @@ impl JournalLines {
         let cursor = CursorStore::new(Arc::new(StdFs), journal_dir, "file")?;
         let kept = cursor.load()?.filter(|kept| kept.instance == *instance);
         let seq = kept.map_or(seq, |kept| kept.seq);
-        Ok(Self { follower: journal.follower(seq), cursor: Some(cursor), kept_seq: seq })
+        let reached = Reached(Arc::new(AtomicU64::new(seq)));
+        let follower = journal.follower(seq);
+        Ok(Self { follower, cursor: Some(cursor), kept_seq: seq, reached })
     }
+
+    pub fn reached(&self) -> Reached {
+        self.reached.clone()
+    }
+}
+
+/// The kept cursor of `LOG_FILE`, for whoever runs beside no delivery.
+pub fn kept_seq(journal_dir: &Path, instance: &InstanceId, delivers_file: bool) -> u64 {
+    if !delivers_file {
+        return u64::MAX;
+    }
+    let kept = CursorStore::new(Arc::new(StdFs), journal_dir, "file").and_then(|it| it.load());
+    let kept = kept.ok().flatten().filter(|kept| kept.instance == *instance);
+    kept.map_or(0, |kept| kept.seq)
 }
 
 impl Lines for JournalLines {
     fn poll(&mut self, deliver: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<bool> {
-        self.follower.poll(deliver)
+        let moved = self.follower.poll(deliver)?;
+        if self.cursor.is_none() {
+            self.reached.0.store(self.follower.cursor().seq, Ordering::Relaxed);
+        }
+        Ok(moved)
     }
 
     fn wait(&self, timeout: Duration) {
@@ -88,6 +139,7 @@ impl Lines for JournalLines {
         }
         cursor.save(reached)?;
         self.kept_seq = reached.seq;
+        self.reached.0.store(reached.seq, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -154,6 +206,7 @@ pub fn measure_journal(metrics: &Metrics, intake: &Intake) -> Result<(), Metrics
         (Kind::Gauge, "llm_proxy_journal_queue_bytes", "Room taken in the queue."),
         (Kind::Gauge, "llm_proxy_journal_failed", "1 while the journal cannot be written."),
         (Kind::Counter, "llm_proxy_traces_dropped_total", "Trace lines without room."),
+        (Kind::Counter, "llm_proxy_bodies_bytes_total", "Bytes of captured bodies appended."),
     ];
     metrics.read(Reading::many(names, move || {
         let now = journal.accounts();
@@ -167,6 +220,7 @@ pub fn measure_journal(metrics: &Metrics, intake: &Intake) -> Result<(), Metrics
             now.queue_bytes as f64,
             f64::from(u8::from(now.failed.is_some())),
             now.traces_dropped as f64,
+            now.bodies_bytes as f64,
         ]
     }))
 }

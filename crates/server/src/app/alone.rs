@@ -10,7 +10,7 @@ use std::sync::Arc;
 use store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Ground, StartError, VERSION, server};
+use super::{Ground, StartError, VERSION, segments, server};
 use crate::{
     directory::{self, TokenDirectory},
     http::{Management, Settings},
@@ -45,7 +45,13 @@ impl Alone {
             stop.clone(),
         )
         .await?;
-        let manage = server::manage(&ground, &store, &directory);
+        let runtime = tokio::runtime::Handle::current();
+        let catalog = {
+            let (ground, store, runtime) = (&ground, &store, runtime.clone());
+            segments::open(ground, store, runtime)?
+        };
+        let segments = segments::alone(&ground, &store, &catalog, runtime);
+        let manage = server::manage(&ground, &store, &directory, segments);
         let http = Settings {
             metrics_path: None,
             metrics_token: None,

@@ -5,27 +5,30 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use dataplane::{
     connect::Upstreams,
-    limits::Limits,
     listen::{Lane, accept},
-    observe::{Estimator, TextBudget},
-    plane::{Parts, Plane},
+    plane::Plane,
     ports::Outbox,
     upstream::Pools,
 };
 use domain::{
     audit::{Action, Actor, Detail, EntryContext, EntryDraft, Word},
-    price::PriceTable,
     record::Record,
 };
-use logstore::{Journal, RecoveryReport, fs::StdFs};
+use logstore::{
+    Journal, RecoveryReport,
+    catalog::{Catalog, Sealer},
+    fs::StdFs,
+};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Ground, StartError, VERSION, adapters,
-    lanes::Lanes,
+    lanes::{Lanes, Nudge},
     outbox::JournalOutbox,
+    plane,
+    segments,
     tls::{self, TlsFiles},
 };
 use crate::{
@@ -36,7 +39,7 @@ use crate::{
         usage::{UsageCounter, UsageObserver},
     },
     http::{Door, Management, Settings, socket::AdminSocket},
-    manage::{Manage, credentials::Credentials},
+    manage::{Manage, credentials::Credentials, segments::Segments},
     metrics::Metrics,
     readiness::{Check, Readiness},
     trace::LevelControl,
@@ -44,12 +47,10 @@ use crate::{
 
 /// How often aggregates of refusals are looked at.
 const COALESCE_INTERVAL: Duration = Duration::from_millis(250);
-/// A head must arrive, and an idle connection is kept, for this long.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// A client may fall silent in the middle of its body for this long.
-const REQUEST_BODY_IDLE: Duration = Duration::from_secs(60);
 /// For showing the last lines once the journal is closed.
 pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
+/// For sealing what the journal holds at the end.
+const SEAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 /// Room that the journal reserves for a request until its record is written.
@@ -66,6 +67,9 @@ pub struct Manner {
     /// One runtime for all cores instead of one a core.
     #[cfg(feature = "bench")]
     pub shares_runtime: bool,
+    /// So many made-up records a second beside those of requests.
+    #[cfg(feature = "bench")]
+    pub ingests: Option<u32>,
 }
 
 /// A proxy that serves.
@@ -79,6 +83,7 @@ pub struct Server {
     plane: Arc<Plane>,
     readiness: Arc<Readiness>,
     delivery: Option<Delivery>,
+    sealer: Sealer,
     lanes: Lanes,
     /// Background work that ends before the journal.
     tasks: TaskTracker,
@@ -91,11 +96,21 @@ pub struct Server {
     stop_flushing: CancellationToken,
 }
 
+/// What lanes serve with.
+struct Serving<'a> {
+    plane: &'a Arc<Plane>,
+    management: &'a Arc<Management>,
+    stop: &'a CancellationToken,
+    tasks: &'a TaskTracker,
+    nudge: Nudge,
+}
+
 /// The parts that hold state, opened and recovered.
 struct State {
     store: Store,
     counter: Arc<UsageCounter>,
     metrics: Arc<Metrics>,
+    catalog: Arc<Catalog>,
     journal: Arc<Journal>,
     recovery: RecoveryReport,
 }
@@ -110,8 +125,11 @@ impl Server {
             source,
         })?;
         let state = open_state(&ground).await?;
-        let State { store, counter, metrics, journal, recovery } = state;
-        let delivery = if manner.shows_lines { Some(ground.deliver(&journal)?) } else { None };
+        let State { store, counter, metrics, catalog, journal, recovery } = state;
+        let (delivery, delivered) = match manner.shows_lines {
+            true => ground.deliver(&journal).map(|(delivery, reached)| (Some(delivery), reached))?,
+            false => (None, adapters::Reached::everything()),
+        };
         let intake = journal.intake();
         let (tasks, changes) = (TaskTracker::new(), TaskTracker::new());
         let [stop_accepting, stop_tasks, stop_flushing] =
@@ -121,18 +139,25 @@ impl Server {
             store.clone(),
             Arc::clone(&providers),
             Arc::clone(&ground.clock),
-            directory::Config::new(settings.directory_max_stale),
+            directory::Config {
+                capture: settings.capture_bodies,
+                ..directory::Config::new(settings.directory_max_stale)
+            },
             &tasks,
             stop_tasks.clone(),
         )
         .await?;
         let outbox = outbox(&ground, &intake, manner);
-        let plane = plane(&ground, &directory, outbox, &store)?;
+        let plane = plane::start(&ground, &directory, outbox, &store)?;
         adapters::measure_journal(&metrics, &intake)?;
         adapters::measure_plane(&metrics, &plane)?;
         adapters::measure_entries(&metrics, &store)?;
+        segments::measure(&metrics, &catalog)?;
         let readiness = readiness(&intake, &directory);
-        let manage = manage(&ground, &store, &directory);
+        let required = segments::required(&journal, &counter, delivered);
+        let sealer = segments::begin(&catalog, &journal, settings, required.clone())?;
+        let kept = segments::beside(&catalog, journal.closed_files(), settings, required);
+        let manage = manage(&ground, &store, &directory, kept);
         let http = Settings {
             metrics_path: settings.enable_metrics.then(|| settings.metrics_path.0.clone()),
             metrics_token: settings.metrics_token.clone(),
@@ -143,7 +168,15 @@ impl Server {
             Management::new(manage, http, Arc::clone(&readiness), metrics, changes.clone());
         record_start(&store, &recovery).await?;
         let flushing = tokio::spawn(counter.run(stop_flushing.clone()));
-        let lanes = serve(&ground, manner, &plane, &management, listener, &stop_accepting, &tasks)?;
+        let waker = intake.clone();
+        let serving = Serving {
+            plane: &plane,
+            management: &management,
+            stop: &stop_accepting,
+            tasks: &tasks,
+            nudge: Arc::new(move || waker.wake()),
+        };
+        let lanes = serve(&ground, manner, listener, serving)?;
         let server = Self {
             address,
             management,
@@ -152,6 +185,7 @@ impl Server {
             plane,
             readiness,
             delivery,
+            sealer,
             lanes,
             tasks,
             changes,
@@ -163,6 +197,8 @@ impl Server {
             ground,
         };
         server.begin_tasks()?;
+        #[cfg(feature = "bench")]
+        server.ingest(manner)?;
         server.readiness.started();
         tracing::info!(
             address = %server.address,
@@ -192,6 +228,14 @@ impl Server {
         let levels = Arc::downgrade(&self.ground.levels);
         self.until_stopped(LevelControl::revert_loop(levels, Arc::clone(&self.ground.clock)));
         Ok(())
+    }
+
+    #[cfg(feature = "bench")]
+    fn ingest(&self, manner: Manner) -> Result<(), StartError> {
+        let Some(per_second) = manner.ingests else { return Ok(()) };
+        let (envelope, clock) = (self.ground.envelope(), &self.ground.clock);
+        super::ingest::begin(self.journal.intake(), envelope, clock, per_second)
+            .map_err(|source| StartError::System { what: "make up records".into(), source })
     }
 
     fn until_stopped(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -240,7 +284,7 @@ impl Server {
         let (plane, journal) = (Arc::clone(&self.plane), Arc::clone(&self.journal));
         let traces = self.ground.traces.clone();
         let closed = tokio::task::spawn_blocking(move || {
-            plane.shut_down_estimator(drained);
+            plane.shut_down_workers(drained);
             plane.flush_coalesced(true);
             tracing::info!("stopped");
             traces.detach();
@@ -251,10 +295,18 @@ impl Server {
         if self.flushing.await.is_err() {
             tracing::error!("the flush of uses panicked");
         }
-        self.store.close().await;
-        if let Some(delivery) = self.delivery.take() {
-            delivery.stop(DELIVERY_TIMEOUT);
+        let (delivery, sealer) = (self.delivery.take(), self.sealer);
+        let ended = tokio::task::spawn_blocking(move || {
+            if let Some(delivery) = delivery {
+                delivery.stop(DELIVERY_TIMEOUT);
+            }
+            // What was closed is sealed while the store still takes entries.
+            sealer.stop(SEAL_TIMEOUT)
+        });
+        if !ended.await.unwrap_or(false) {
+            tracing::warn!("the last files of the journal are sealed at the next start");
         }
+        self.store.close().await;
         self.ground.traces.flush(DELIVERY_TIMEOUT);
         closed.is_ok_and(|report| report.synced && report.accounts.lost.total() == 0)
     }
@@ -279,7 +331,10 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 async fn open_state(ground: &Ground) -> Result<State, StartError> {
     let store = ground.open_store().await?;
     let config = ground.journal_config();
+    let catalog = segments::open(ground, &store, tokio::runtime::Handle::current())?;
+    let sealed_to = catalog.figures().sealed_to;
     let last_committed = Journal::last_committed(&config.dir, &ground.instance, &StdFs)?;
+    let last_committed = last_committed.max(sealed_to);
     let counter =
         UsageCounter::open(store.clone(), ground.instance.clone(), last_committed).await?;
     let metrics = Arc::new(Metrics::new(VERSION, ground.instance.as_str())?);
@@ -291,6 +346,8 @@ async fn open_state(ground: &Ground) -> Result<State, StartError> {
     let requests = ground.config.settings.max_concurrent_requests.0.into();
     let room = RESERVATION_BYTES.saturating_mul(requests).saturating_add(8 << 20);
     config.queue_bytes_max = config.queue_bytes_max.max(room);
+    config.closes_last_file = true;
+    config.seq_floor = sealed_to;
     let (envelope, clock) = (ground.envelope(), Arc::clone(&ground.clock));
     let replaying = Arc::clone(&counter);
     let opened = tokio::task::spawn_blocking(move || {
@@ -304,7 +361,7 @@ async fn open_state(ground: &Ground) -> Result<State, StartError> {
         source: io::Error::other(panic),
     })??;
     counter.flush().await?;
-    Ok(State { store, counter, metrics, journal: Arc::new(journal), recovery })
+    Ok(State { store, counter, metrics, catalog, journal: Arc::new(journal), recovery })
 }
 
 #[cfg_attr(not(feature = "bench"), expect(unused_variables, reason = "a benchmark's choice"))]
@@ -315,50 +372,6 @@ fn outbox(ground: &Ground, intake: &logstore::Intake, manner: Manner) -> Arc<dyn
     }
     let holds_answers = matches!(ground.config.settings.journal_sync, JournalSync::Each);
     Arc::new(JournalOutbox { intake: intake.clone(), holds_answers })
-}
-
-fn plane(
-    ground: &Ground,
-    directory: &Arc<TokenDirectory>,
-    outbox: Arc<dyn Outbox>,
-    store: &Store,
-) -> Result<Arc<Plane>, StartError> {
-    let settings = &ground.config.settings;
-    let estimator = Estimator::start(TextBudget::default()).map_err(|source| {
-        StartError::System { what: "start the estimator's thread".into(), source }
-    })?;
-    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    let limits = Limits {
-        request_bytes_max: settings.max_request_bytes.0,
-        buffered_bytes_max: size(settings.max_buffered_bytes.0),
-        concurrent_requests_max: size(settings.max_concurrent_requests.0.into()),
-        connections_max: size(settings.max_connections.0.into()),
-        header_read_timeout: HEADER_READ_TIMEOUT,
-        request_body_idle: REQUEST_BODY_IDLE,
-        shutdown_timeout: settings.shutdown_timeout,
-    };
-    Ok(Plane::new(Parts {
-        directory: directory.clone(),
-        outbox,
-        clock: Arc::clone(&ground.clock),
-        rng: Arc::clone(&ground.rng),
-        hash_key: store.token_hash_key().clone(),
-        providers: Arc::new(ground.config.providers.clone()),
-        prices: Arc::new(prices(ground)?),
-        estimator,
-        verbosity: ground.levels.clone(),
-        limits,
-        trusted_proxies: settings.trusted_proxies.clone(),
-    }))
-}
-
-fn prices(ground: &Ground) -> Result<PriceTable, StartError> {
-    let shipped = PriceTable::shipped();
-    let Some(path) = &ground.config.settings.price_table_path else { return Ok(shipped) };
-    let failed = |source| StartError::Prices { path: path.clone(), source };
-    let own = std::fs::read_to_string(path).map_err(|error| failed(error.into()))?;
-    let own = PriceTable::parse(&own).map_err(|error| failed(error.into()))?;
-    Ok(shipped.overridden_by(own))
 }
 
 fn readiness(intake: &logstore::Intake, directory: &Arc<TokenDirectory>) -> Arc<Readiness> {
@@ -373,6 +386,7 @@ pub(super) fn manage(
     ground: &Ground,
     store: &Store,
     directory: &Arc<TokenDirectory>,
+    segments: Segments,
 ) -> Arc<Manage> {
     let providers = &ground.config.providers;
     Arc::new(Manage {
@@ -380,6 +394,7 @@ pub(super) fn manage(
         directory: Arc::clone(directory),
         credentials: Credentials::new(&ground.management_token.0, store.token_hash_key()),
         levels: Arc::clone(&ground.levels),
+        segments,
         clock: Arc::clone(&ground.clock),
         rng: Arc::clone(&ground.rng),
         default_provider: Arc::clone(&providers.default_provider().name),
@@ -392,12 +407,10 @@ pub(super) fn manage(
 fn serve(
     ground: &Ground,
     manner: Manner,
-    plane: &Arc<Plane>,
-    management: &Arc<Management>,
     listener: TcpListener,
-    stop: &CancellationToken,
-    tasks: &TaskTracker,
+    serving: Serving<'_>,
 ) -> Result<Lanes, StartError> {
+    let Serving { plane, management, stop, tasks, nudge } = serving;
     let settings = &ground.config.settings;
     let trust = match &settings.upstream_ca_file {
         Some(path) => tls::certificates(path)?,
@@ -420,10 +433,13 @@ fn serve(
         stop: stop.clone(),
     };
     #[cfg(feature = "bench")]
-    let started =
-        if manner.shares_runtime { Lanes::start_shared(lane) } else { Lanes::start(lane) };
+    let started = if manner.shares_runtime {
+        Lanes::start_shared(lane, &nudge)
+    } else {
+        Lanes::start(lane, &nudge)
+    };
     #[cfg(not(feature = "bench"))]
-    let started = Lanes::start(lane);
+    let started = Lanes::start(lane, &nudge);
     let (lanes, senders) =
         started.map_err(|source| StartError::System { what: "start the lanes".into(), source })?;
     tasks.spawn(accept(listener, Arc::clone(plane), senders, stop.clone()));

@@ -22,9 +22,11 @@ fn nothing_is_needed() {
     let config = Config::load(&Environment::new(), None).expect("defaults are valid");
     assert_eq!(config.settings.listen_addr.to_string(), "127.0.0.1:8080");
     assert_eq!(config.settings.max_request_bytes.0, 512 << 20);
-    assert_eq!(config.settings.retention_records, values::Later);
+    let days = std::time::Duration::from_secs(90 * 86_400);
+    assert_eq!(config.settings.retention_records, days);
     assert_eq!(&*config.providers.default_provider().name, "openai");
-    assert_eq!(config.shown.len(), settings::ALL.len());
+    // And what is redacted.
+    assert_eq!(config.shown.len(), settings::ALL.len() + 1);
     assert!(config.shown.iter().all(|line| line.origin == Origin::Default));
 }
 
@@ -57,8 +59,9 @@ fn every_problem_is_named_at_once_and_no_value() {
             ("LOG_RECORDS", "stdout"),
             ("TLS_CERT_FILE", "/nonexistent/canary"),
         ],
-        "listn_addr: canary-4\nmax_request_bytes: canary-5\nretention_records: 30d\n\
-         capture_bodies: all\naudit_policy: available\nmetrics_path: {a: canary-6}\n",
+        "listn_addr: canary-4\nmax_request_bytes: canary-5\nretention_audit: 30d\n\
+         capture_bodies: some\ncapture_body_bytes: canary-7\naudit_policy: available\n\
+         metrics_path: {a: canary-6}\n",
     );
     let text = found.join("\n");
     for key in [
@@ -69,8 +72,9 @@ fn every_problem_is_named_at_once_and_no_value() {
         "LOG_RECORDS: must be journal",
         "listn_addr: unknown key (did you mean listen_addr?)",
         "MAX_REQUEST_BYTES: must be a size",
-        "RETENTION_RECORDS: not in this build",
-        "CAPTURE_BODIES: not in this build",
+        "RETENTION_AUDIT: must be a length of time, at least 183d",
+        "CAPTURE_BODIES: must be off, errors or all",
+        "CAPTURE_BODY_BYTES: must be a size",
         "AUDIT_POLICY: not in this build",
         "metrics_path: must be one value",
     ] {
@@ -149,7 +153,7 @@ fn the_page_of_the_settings_is_current() {
         std::fs::write(&path, &page).expect("written");
     }
     let current = std::fs::read_to_string(&path).expect("docs/configuration.md");
-    assert_eq!(current, page, "run `UPDATE=1 cargo test -p server config::`");
+    assert_eq!(current, page, "run `cargo xtask docs`");
 }
 
 #[expect(clippy::disallowed_methods, reason = "a person asks this test to rewrite the page")]

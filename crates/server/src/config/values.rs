@@ -8,7 +8,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use domain::{ids::InstanceId, secret::Secret};
+use domain::{capture::Capture, ids::InstanceId, secret::Secret};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
@@ -123,6 +123,24 @@ impl Value for Duration {
     }
 }
 
+/// How long audit entries are kept: never less than half a year.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditRetention(pub Duration);
+
+impl Value for AuditRetention {
+    const FORM: &'static str = "a length of time, at least 183d (400d)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let floor = Duration::from_secs(183 * 86_400);
+        let length = duration(text).filter(|length| *length >= floor);
+        length.map(Self).ok_or_else(must_be::<Self>)
+    }
+
+    fn show(&self) -> String {
+        show_duration(self.0)
+    }
+}
+
 /// Parses `1h30m`, `100ms`, `90d`. Bare numbers are refused: nobody can tell
 /// seconds from milliseconds.
 pub fn duration(text: &str) -> Option<Duration> {
@@ -219,6 +237,19 @@ impl Value for EncryptionKey {
 
     fn show(&self) -> String {
         "***".to_owned()
+    }
+}
+
+/// Which requests leave their bodies.
+impl Value for Capture {
+    const FORM: &'static str = "off, errors or all";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(&text.to_ascii_lowercase()).ok_or_else(must_be::<Self>)
+    }
+
+    fn show(&self) -> String {
+        self.as_str().to_owned()
     }
 }
 
@@ -436,8 +467,6 @@ choices! {
     /// Which database holds the state.
     DatabaseDriver: "sqlite (postgres, mysql: not in this build)"
         { Sqlite = "sqlite" } later ["postgres", "postgresql", "mysql", "mariadb"];
-    /// Whether bodies are kept beside records.
-    CaptureBodies: "off (errors, all: not in this build)" { Off = "off" } later ["errors", "all"];
     /// What happens to requests when the journal cannot be written.
     AuditPolicy: "strict (available: not in this build)"
         { Strict = "strict" } later ["available"];

@@ -1,15 +1,20 @@
 //! Makes a grant of what the store says of a token and its project.
 
-use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use dataplane::{
     ports::{Grant, Live, ProviderKey},
     provider::Providers,
 };
-use domain::{glob::Glob, secret::Secret};
+use domain::{capture::Capture, glob::Glob, secret::Secret};
 use store::DirectoryRow;
 
-pub(super) fn build(row: DirectoryRow, providers: &Providers, live: Arc<Live>) -> Grant {
+pub(super) fn build(
+    row: DirectoryRow,
+    providers: &Providers,
+    capture: Capture,
+    live: Arc<Live>,
+) -> Grant {
     let DirectoryRow { token, project, keys, .. } = row;
     let labels = project.labels.merged(&token.labels);
     Grant {
@@ -25,6 +30,7 @@ pub(super) fn build(row: DirectoryRow, providers: &Providers, live: Arc<Live>) -
             .map(|models| models.into_iter().map(Glob::new).collect()),
         max_requests: token.max_requests,
         rate_limit_rpm: token.rate_limit_rpm,
+        capture: token.capture_bodies.or(project.capture_bodies).unwrap_or(capture),
         keys: provider_keys(keys, providers),
         live,
     }
@@ -35,7 +41,7 @@ pub(super) fn build(row: DirectoryRow, providers: &Providers, live: Arc<Live>) -
 fn provider_keys(
     keys: BTreeMap<String, Secret>,
     providers: &Providers,
-) -> HashMap<Arc<str>, ProviderKey> {
+) -> BTreeMap<Arc<str>, ProviderKey> {
     keys.into_iter()
         .filter_map(|(name, secret)| {
             let provider = providers.by_name(&name)?;

@@ -7,7 +7,14 @@
 //! power, somebody's hand) sets the position back to where it ends, before
 //! anything is written behind it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use domain::{
     ids::{InstanceId, TokenId},
@@ -48,6 +55,8 @@ pub struct UsageCounter {
     /// The group that the store was given and has not confirmed. Its lock also
     /// keeps flushes apart: sums and positions must not overtake each other.
     unconfirmed: tokio::sync::Mutex<Option<(Vec<Usage>, u64)>>,
+    /// What the store has confirmed.
+    saved: AtomicU64,
     due: tokio::sync::Notify,
 }
 
@@ -82,6 +91,7 @@ impl UsageCounter {
             instance,
             pending: Mutex::new(Pending { seq, ..Pending::default() }),
             unconfirmed: tokio::sync::Mutex::default(),
+            saved: AtomicU64::new(seq),
             due: tokio::sync::Notify::new(),
         }))
     }
@@ -89,6 +99,19 @@ impl UsageCounter {
     /// The journal position up to which uses are counted.
     pub fn position(&self) -> u64 {
         self.pending.lock().seq
+    }
+
+    /// Up to where counting needs the journal no more, now or after a restart.
+    /// `told` is a line up to which [`Self::committed`] was called.
+    pub fn settled(&self, told: u64) -> u64 {
+        let saved = || self.saved.load(Ordering::Relaxed);
+        let Ok(unconfirmed) = self.unconfirmed.try_lock() else { return saved() };
+        let pending = self.pending.lock();
+        match unconfirmed.is_none() && pending.uses.is_empty() {
+            // Nothing waits: no line up to there holds a use that is not saved.
+            true => pending.seq.max(told),
+            false => saved(),
+        }
     }
 
     /// The journal's hook: these uses stand in it up to and including `seq`. An
@@ -129,6 +152,7 @@ impl UsageCounter {
         let mut unconfirmed = self.unconfirmed.lock().await;
         if let Some((uses, seq)) = &*unconfirmed {
             self.add(uses, *seq).await?;
+            self.saved.store(*seq, Ordering::Relaxed);
             *unconfirmed = None;
         }
         let (uses, seq) = {
@@ -144,6 +168,7 @@ impl UsageCounter {
             .collect();
         let (uses, seq) = unconfirmed.insert((uses, seq));
         self.add(uses, *seq).await?;
+        self.saved.store(*seq, Ordering::Relaxed);
         *unconfirmed = None;
         Ok(())
     }

@@ -7,6 +7,7 @@ pub mod keys;
 pub mod levels;
 pub mod metrics;
 pub mod projects;
+pub mod segments;
 pub mod tokens;
 
 use std::str::FromStr;

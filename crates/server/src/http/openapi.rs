@@ -17,6 +17,7 @@ use super::{
         keys::{KeyCreate, KeyUpdate},
         levels::LevelChange,
         projects::{ProjectCreate, ProjectUpdate},
+        segments::{EraseOrder, PruneOrder},
         tokens::{TokenCreate, TokenUpdate},
     },
     routes::{self, Access, METRICS, ROUTES, Route},
@@ -26,6 +27,7 @@ use crate::manage::{
     keys::KeyView,
     levels::{LevelView, OverrideView},
     projects::ProjectView,
+    segments::{AdoptView, CompactView, EraseView, PruneView},
     tokens::{RevokedView, TokenView},
 };
 
@@ -61,6 +63,12 @@ pub const KEY_CREATE: Shape = one("KeyCreate");
 pub const KEY_UPDATE: Shape = one("KeyUpdate");
 pub const LEVEL: Shape = one("LevelView");
 pub const LEVEL_CHANGE: Shape = one("LevelChange");
+pub const COMPACTED: Shape = one("CompactView");
+pub const PRUNED: Shape = one("PruneView");
+pub const PRUNE: Shape = one("PruneOrder");
+pub const ERASED: Shape = one("EraseView");
+pub const ERASE: Shape = one("EraseOrder");
+pub const ADOPTED: Shape = one("AdoptView");
 
 impl Shape {
     fn schema(self) -> Value {
@@ -228,6 +236,12 @@ fn schemas() -> Value {
     add::<LevelView>(&mut schemas);
     add::<OverrideView>(&mut schemas);
     add::<LevelChange>(&mut schemas);
+    add::<CompactView>(&mut schemas);
+    add::<PruneView>(&mut schemas);
+    add::<PruneOrder>(&mut schemas);
+    add::<EraseView>(&mut schemas);
+    add::<EraseOrder>(&mut schemas);
+    add::<AdoptView>(&mut schemas);
     Value::Object(schemas)
 }
 

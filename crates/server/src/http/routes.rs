@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{
     Call, Management,
     answer::Reply,
-    api::{health, keys, levels, metrics, projects, tokens},
+    api::{health, keys, levels, metrics, projects, segments, tokens},
     openapi::{self, Shape},
 };
 use crate::manage::{access::Permission, error::Result};
@@ -307,6 +307,56 @@ pub static ROUTES: &[Route] = &[
             "/manage/log-level",
             "Changes a trace level, for a while and for a project or token if given.",
             run!(levels::put),
+        )
+    },
+    Route {
+        access: ADMINISTER,
+        scope: Scope::Service,
+        action: Some(Action::SegmentCompacted),
+        answer: (200, Some(openapi::COMPACTED)),
+        ..row(
+            Verb::Post,
+            "/manage/logs/compact",
+            "Seals what the journal holds and merges small segments.",
+            run!(segments::compact),
+        )
+    },
+    Route {
+        access: ADMINISTER,
+        scope: Scope::Service,
+        action: Some(Action::SegmentPruned),
+        request: Some(openapi::PRUNE),
+        answer: (200, Some(openapi::PRUNED)),
+        ..row(
+            Verb::Post,
+            "/manage/logs/prune",
+            "Drops what retention no longer keeps.",
+            run!(segments::prune),
+        )
+    },
+    Route {
+        access: ADMINISTER,
+        scope: Scope::Service,
+        action: Some(Action::LogsErase),
+        request: Some(openapi::ERASE),
+        answer: (200, Some(openapi::ERASED)),
+        ..row(
+            Verb::Post,
+            "/manage/logs/erase",
+            "Erases the records, bodies and traces of a project or an end user.",
+            run!(segments::erase),
+        )
+    },
+    Route {
+        access: ADMINISTER,
+        scope: Scope::Service,
+        action: Some(Action::SegmentSealed),
+        answer: (200, Some(openapi::ADOPTED)),
+        ..row(
+            Verb::Post,
+            "/manage/logs/adopt",
+            "Seals journals that dead instances left in the data directory.",
+            run!(segments::adopt),
         )
     },
 ];

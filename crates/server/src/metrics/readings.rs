@@ -76,6 +76,26 @@ impl Reading {
         Self { descriptions, read: Box::new(read) }
     }
 
+    /// Gauges of one name by one label, whose values are a closed list.
+    pub fn gauges(
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
+    ) -> Self {
+        let descriptions = describe(name, help, &[label]).into_iter().collect();
+        let read = move || {
+            let Ok(gauges) = prometheus::GaugeVec::new(Opts::new(name, help), &[label]) else {
+                return Vec::new();
+            };
+            for (value, figure) in read() {
+                gauges.with_label_values(&[value]).set(figure as f64);
+            }
+            gauges.collect()
+        };
+        Self { descriptions, read: Box::new(read) }
+    }
+
     /// Audit entries: how many were written, by action and result, and how many
     /// wait to be sequenced.
     pub fn entries(

@@ -51,6 +51,14 @@ async fn scenario(server: &Server, route: &Route, at: usize) -> Scenario {
         ("PUT", "/manage/log-level") => {
             (body("", json!({ "level": "debug", "ttl": 60 })), ("setting", "log_level".into()))
         }
+        ("POST", "/manage/logs/compact" | "/manage/logs/adopt") => {
+            let target = if route.path.ends_with("adopt") { ("journal", "others") } else { ("segment", "all") };
+            (ask(method, route.path), (target.0, target.1.to_owned()))
+        }
+        ("POST", "/manage/logs/prune") => (body("", json!({})), ("segment", "all".into())),
+        ("POST", "/manage/logs/erase") => {
+            (body("", json!({ "project_id": project })), ("project", project))
+        }
         (method, path) => panic!("{method} {path} changes something and has no scenario"),
     };
     Scenario { ask, target }

@@ -16,6 +16,10 @@ use domain::{
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use logstore::{
+    catalog::{Catalog, CatalogConfig, Policy},
+    fs::StdFs,
+};
 use store::{EncryptionKeys, Options, Store};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -27,7 +31,7 @@ use uuid::Uuid;
 use super::super::{Management, Origin, Settings};
 use crate::{
     directory::{Config, TokenDirectory},
-    manage::{Manage, credentials::Credentials},
+    manage::{Manage, credentials::Credentials, segments::Segments},
     metrics::Metrics,
     readiness::Readiness,
     system::SystemRng,
@@ -81,6 +85,7 @@ pub(crate) fn provider(name: &str, header: &'static str, scheme: &str) -> Arc<Pr
             stream_idle: day,
         },
         max_idle_connections_per_host: 1,
+        redaction: Arc::default(),
     })
 }
 
@@ -103,6 +108,14 @@ pub(crate) async fn open_store(dir: &std::path::Path, clock: Arc<ManualClock>) -
     let key = Secret::new("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
     let keys = EncryptionKeys::parse(&key, &[]).unwrap();
     Store::open(options, keys, clock, Arc::new(SystemRng)).await.unwrap()
+}
+
+/// A catalog of what nobody has written.
+fn segments(dir: &std::path::Path, clock: Arc<ManualClock>) -> Segments {
+    let config = CatalogConfig::new(dir, InstanceId::parse("test").unwrap(), "0.0.0");
+    let opened = Catalog::open(config, Arc::new(StdFs), clock, Box::new(()));
+    let catalog = Arc::new(opened.unwrap().0);
+    Segments { catalog, policy: Policy::default(), seal_now: Arc::new(|| Ok(0)) }
 }
 
 /// A management side with nothing listening.
@@ -130,6 +143,7 @@ pub(crate) async fn management(
         store,
         directory,
         levels: LevelControl::new(TraceLevel::Info),
+        segments: segments(dir, Arc::clone(&clock)),
         clock,
         rng: Arc::new(SystemRng),
         default_provider: "openai".into(),
