@@ -11,7 +11,7 @@
 //! | ids, long text | text | BYTE_ARRAY, plain |
 //! | time | timestamp (µs, UTC) | INT64 |
 //! | integer | 64 bit | INT64 |
-//! | milliseconds | 64 bit float | DOUBLE |
+//! | milliseconds | 64 bit float | INT64, decimal (18, 3) |
 //! | dollars | decimal (18, 9) | INT64 |
 //! | labels, attributes | map of text to text | MAP |
 //!
@@ -25,7 +25,12 @@ use std::{
     sync::{Arc, LazyLock, OnceLock},
 };
 
-use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow_array::{
+    ArrayRef, RecordBatch,
+    cast::AsArray,
+    types::{Decimal64Type, Float64Type},
+};
+use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use domain::fields::{self, Kind, Stream};
 use parquet::{arrow::ArrowSchemaConverter, schema::types::SchemaDescPtr};
 
@@ -39,6 +44,9 @@ pub const TS: &str = "ts";
 /// Digits of a dollar amount, and those behind its point.
 pub const DECIMAL_DIGITS: u8 = 18;
 pub const DECIMAL_SCALE: i8 = 9;
+/// Digits behind the point of milliseconds in a file: exact, and a third of the
+/// bytes that floats take.
+pub(crate) const MILLIS_SCALE: i8 = 3;
 /// The key of the schema's metadata that names the dataset.
 pub(crate) const DATASET_KEY: &str = "llm_proxy.dataset";
 const FIELD_ID_KEY: &str = "PARQUET:field_id";
@@ -148,6 +156,14 @@ impl ColumnKind {
 
     fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
+    }
+
+    /// The type in a file, where it is not that in memory.
+    fn file_type(self, id: usize) -> DataType {
+        match self {
+            Self::Millis => DataType::Decimal64(DECIMAL_DIGITS, MILLIS_SCALE),
+            other => other.data_type(id),
+        }
     }
 
     fn data_type(self, id: usize) -> DataType {
@@ -408,7 +424,7 @@ impl FileSchema {
 fn schema_of(kinds: &[(String, String)]) -> Option<Schema> {
     let fields = kinds.iter().map(|(name, kind)| {
         let id = COLUMN_IDS.iter().position(|known| known == name).map_or(0, |at| at + 1);
-        Some(named_field(name, ColumnKind::parse(kind)?, id))
+        Some(named_field(name, ColumnKind::parse(kind)?.file_type(id), id))
     });
     fields.collect::<Option<Vec<Field>>>().map(Schema::new)
 }
@@ -466,10 +482,37 @@ impl Layout {
 
 fn field(column: &Column) -> Field {
     let id = COLUMN_IDS.iter().position(|name| *name == column.name).map_or(0, |at| at + 1);
-    named_field(column.name, column.kind, id)
+    named_field(column.name, column.kind.data_type(id), id)
 }
 
-fn named_field(name: &str, kind: ColumnKind, id: usize) -> Field {
+fn named_field(name: &str, data_type: DataType, id: usize) -> Field {
     let required = name == SEQ || name == TS;
-    with_id(Field::new(name, kind.data_type(id), !required), id)
+    with_id(Field::new(name, data_type, !required), id)
+}
+
+/// A batch as a file has it: milliseconds as decimals.
+pub(crate) fn to_file(batch: &RecordBatch, file: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().zip(file.fields()).map(|(array, field)| {
+        match (array.as_primitive_opt::<Float64Type>(), field.data_type()) {
+            (Some(millis), DataType::Decimal64(..)) => {
+                let micros = |value: f64| (value * 1000.0).round() as i64;
+                let decimals = millis.unary::<_, Decimal64Type>(micros);
+                let decimals = decimals.with_precision_and_scale(DECIMAL_DIGITS, MILLIS_SCALE);
+                decimals.map(|array| Arc::new(array) as ArrayRef)
+            }
+            _ => Ok(Arc::clone(array)),
+        }
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_new(Arc::clone(file), columns)
+}
+
+/// A column of a file as batches in memory have it.
+pub(crate) fn of_file(array: &ArrayRef) -> ArrayRef {
+    match array.as_primitive_opt::<Decimal64Type>() {
+        Some(micros) => {
+            Arc::new(micros.unary::<_, Float64Type>(|micros| micros as f64 / 1000.0)) as ArrayRef
+        }
+        None => Arc::clone(array),
+    }
 }
