@@ -11,7 +11,7 @@ use std::{
 use domain::ids::{InstanceId, RecordId};
 
 use crate::{
-    catalog::{beyond, books::Boot},
+    catalog::{books::Boot, beyond},
     format::{
         COUNTERS_PREFIX, Counters, FORMAT, HEADER_PREFIX, Header, OPENING_PREFIX, OutcomeWord,
         RECORD_PREFIX, RecordLine, parse_opening,

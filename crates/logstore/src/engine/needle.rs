@@ -226,7 +226,10 @@ mod tests {
             Some((&["\"x\"", "\"y\""], false)),
         );
         check(Expr::Or(vec![known("model", text("x")), Expr::All]), None);
-        check(Expr::And(vec![Expr::All, known("model", text("x"))]), Some((&["\"x\""], false)));
+        check(
+            Expr::And(vec![Expr::All, known("model", text("x"))]),
+            Some((&["\"x\""], false)),
+        );
     }
 
     #[test]
