@@ -182,7 +182,8 @@ fn plan(
     for ((_, date), mut files) in dates {
         files.sort_by_key(|it| it.first_seq);
         let day_end = date_of_dir(date).map_or(i64::MAX, |day| day.as_micros() + DAY_MICROS);
-        let over = |end: i64| now.is_none_or(|now| end.saturating_add(LATE_MICROS) <= now.as_micros());
+        let over =
+            |end: i64| now.is_none_or(|now| end.saturating_add(LATE_MICROS) <= now.as_micros());
         // Within a day that is not over, only hours come together.
         let hour = |it: &SealedFile| match over(day_end) {
             true => day_end,
