@@ -137,7 +137,8 @@ async fn take_body(
     if Estimator::may_want(exchange.record()) {
         observer = observer.collecting(plane.parts.estimator.budget());
     }
-    let upload = Upload::new(Some(observer));
+    let copy = plane.parts.capturing.copy(grant.capture, &head.headers);
+    let upload = Upload::new(Some(observer), copy);
     exchange.upload = Some(Arc::clone(&upload));
     let must_see_all = model_rule || (param_rule && is_json(head));
     if !must_see_all {

@@ -18,6 +18,7 @@ use http::uri::PathAndQuery;
 use tokio::sync::oneshot;
 
 use crate::{
+    capture::{Copied, Copies},
     coalesce::Coalescing,
     observe::{Estimator, Kept, ResponseFacts, Texts},
     plane::Plane,
@@ -49,6 +50,8 @@ pub struct Unfinished {
     reserved: bool,
     pub(crate) grant: Option<Arc<Grant>>,
     pub(crate) upload: Option<Arc<Upload>>,
+    /// Only where bodies are to be kept.
+    pub(crate) answer_copy: Option<Copied>,
     /// Never recorded; kept to know it again in what a provider writes.
     pub(crate) query: Option<PathAndQuery>,
 }
@@ -87,6 +90,7 @@ impl Unfinished {
             reserved,
             grant: None,
             upload: None,
+            answer_copy: None,
             query: None,
         }
     }
@@ -238,9 +242,7 @@ impl Unfinished {
         let keys = || self.grant.iter().flat_map(|grant| grant.keys.values());
         // A query may carry a signature under any name, and an error may quote
         // the address.
-        let query = self.query.as_ref().and_then(PathAndQuery::query).unwrap_or("");
-        let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |pair| pair.1));
-        let mut values = values.filter(|value| value.len() >= QUERY_SECRET_BYTES_MIN);
+        let mut values = query_secrets(self.query.as_ref());
         let suspicious = redact::looks_like_credential(text)
             || keys().any(|key| key.confidential.is_in(text.as_bytes()))
             || values.clone().any(|value| text.contains(value));
@@ -250,6 +252,22 @@ impl Unfinished {
         let mut secrets: Vec<&str> = keys().flat_map(|key| key.confidential.texts()).collect();
         secrets.extend(&mut values);
         bounded(&redact::redacted(text, &secrets), ERROR_BYTES_MAX).into()
+    }
+
+    /// What was copied of the bodies, if it is to be kept after this end.
+    fn copies(&mut self, record: &Record) -> Option<Copies> {
+        let grant = self.grant.as_ref()?;
+        if !grant.capture.keeps(record.outcome) {
+            return None;
+        }
+        let request = self.upload.as_ref().and_then(|upload| upload.copied());
+        let response = self.answer_copy.take();
+        if request.is_none() && response.is_none() {
+            return None;
+        }
+        let provider = self.plane.parts.providers.by_name(record.provider.as_deref()?)?;
+        let (rules, grant) = (Arc::clone(&provider.redaction), Arc::clone(grant));
+        Some(Copies { request, response, rules, grant, query: self.query.take() })
     }
 
     /// Whether the client went away in the middle of its body.
@@ -268,7 +286,6 @@ impl Unfinished {
         now: Instant,
     ) -> Option<oneshot::Receiver<()>> {
         let mut record = self.record.take()?;
-        let plane = &self.plane;
         record.duration_us = micros(now - self.started);
         let mut request_text = None;
         if let Some(upload) = &self.upload {
@@ -287,6 +304,8 @@ impl Unfinished {
             }
         }
         let texts = Texts::of(request_text, answer_text);
+        let copies = self.copies(&record);
+        let plane = &self.plane;
         plane.price(&mut record, self.cache_write_1h_tokens);
         let wait = plane.parts.outbox.holds_answers();
         let (stored, receiver) = if wait {
@@ -295,7 +314,7 @@ impl Unfinished {
         } else {
             (None, None)
         };
-        plane.deliver(record, self.reserved, texts, stored);
+        plane.deliver(record, self.reserved, texts, copies, stored);
         receiver
     }
 }
@@ -343,6 +362,7 @@ impl Plane {
         record: Box<Record>,
         reserved: bool,
         texts: Option<Texts>,
+        copies: Option<Copies>,
         stored: Option<oneshot::Sender<()>>,
     ) {
         let outbox = &self.parts.outbox;
@@ -361,12 +381,36 @@ impl Plane {
                 let plane = Arc::clone(self);
                 self.parts.estimator.submit(record, texts, move |mut record| {
                     plane.price(&mut record, 0);
-                    plane.parts.outbox.finish(record, stored);
+                    plane.hand_over(record, copies, stored);
                 });
             }
-            None => outbox.finish(record, stored),
+            None => self.hand_over(record, copies, stored),
         }
     }
+
+    /// The last step: by way of the redactor where there are bodies.
+    fn hand_over(
+        self: &Arc<Self>,
+        record: Box<Record>,
+        copies: Option<Copies>,
+        stored: Option<oneshot::Sender<()>>,
+    ) {
+        let Some(copies) = copies else {
+            self.parts.outbox.finish(record, stored);
+            return;
+        };
+        let outbox = Arc::clone(&self.parts.outbox);
+        self.parts.capturing.redactor.submit(record, copies, move |record, bodies| {
+            outbox.finish_with_bodies(record, bodies, stored);
+        });
+    }
+}
+
+/// Values of a query that may be signatures and keys, whatever their names.
+pub(crate) fn query_secrets(query: Option<&PathAndQuery>) -> impl Iterator<Item = &str> + Clone {
+    let query = query.and_then(PathAndQuery::query).unwrap_or("");
+    let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |pair| pair.1));
+    values.filter(|value| value.len() >= QUERY_SECRET_BYTES_MIN)
 }
 
 pub(crate) fn micros(duration: Duration) -> u64 {

@@ -32,6 +32,7 @@ pub mod mask;
 mod quiet;
 pub mod relay;
 pub mod observe;
+pub mod capture;
 pub mod finish;
 pub mod coalesce;
 pub mod answer;

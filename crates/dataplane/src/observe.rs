@@ -21,6 +21,7 @@ mod sse;
 mod tests;
 mod text;
 
+pub use decode::Coded;
 pub use estimate::{ESTIMATES_QUEUED_MAX, Estimator};
 pub use inspect::{Inspected, Param, WhyUndecidable, inspect_params, inspect_whole};
 pub use request::{RequestFacts, RequestObserver};

@@ -9,6 +9,7 @@ use domain::{price::PriceTable, rng::Rng, time::Clock, token::TokenHashKey};
 use ipnet::IpNet;
 
 use crate::{
+    capture::Capturing,
     circuit::Circuit,
     coalesce::Coalescer,
     limits::Limits,
@@ -28,6 +29,7 @@ pub struct Parts {
     pub providers: Arc<Providers>,
     pub prices: Arc<PriceTable>,
     pub estimator: Estimator,
+    pub capturing: Capturing,
     pub verbosity: Arc<dyn Verbosity>,
     pub limits: Limits,
     pub trusted_proxies: Vec<IpNet>,
@@ -75,15 +77,21 @@ impl Plane {
         self.coalescer.flush(self.parts.clock.now(), all);
     }
 
+    /// What the copies of bodies cost, for whoever measures.
+    pub fn capturing(&self) -> &Capturing {
+        &self.parts.capturing
+    }
+
     /// From now on, whatever ends did not end by itself.
     pub fn interrupt(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Ends the estimator after the records that wait in it; without estimates
-    /// when there is no time left for them. Blocks.
-    pub fn shut_down_estimator(&self, with_estimates: bool) {
-        self.parts.estimator.shut_down(with_estimates);
+    /// Ends the estimator and the redactor after the records that wait in them;
+    /// without estimates and bodies when there is no time left for them. Blocks.
+    pub fn shut_down_workers(&self, in_time: bool) {
+        self.parts.estimator.shut_down(in_time);
+        self.parts.capturing.redactor.shut_down(in_time);
     }
 }
 

@@ -12,6 +12,8 @@ use std::{
 };
 
 use domain::{
+    body::Body,
+    capture::Capture,
     glob::Glob,
     ids::{ProjectId, TokenId},
     record::{Opening, Record},
@@ -69,6 +71,8 @@ pub struct Grant {
     pub allowed_models: Option<Box<[Glob]>>,
     pub max_requests: Option<u64>,
     pub rate_limit_rpm: Option<u32>,
+    /// The token's wish before the project's before everybody's.
+    pub capture: Capture,
     /// By provider name; the value is sensitive and ready to send.
     pub keys: BTreeMap<Arc<str>, ProviderKey>,
     pub live: Arc<Live>,
@@ -167,6 +171,15 @@ pub trait Outbox: Send + Sync + 'static {
     /// Queues the record and gives the reservation back. `stored` is told once
     /// the record is as durable as configured; see [`Outbox::holds_answers`].
     fn finish(&self, record: Box<Record>, stored: Option<oneshot::Sender<()>>);
+
+    /// The same with bodies, which may be lost where the record is not: then
+    /// the record says so.
+    fn finish_with_bodies(
+        &self,
+        record: Box<Record>,
+        bodies: Vec<Body>,
+        stored: Option<oneshot::Sender<()>>,
+    );
 
     /// Gives a reservation back without a line of its own: the request is
     /// counted in an aggregate record.

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{glob::Glob, provider::ProviderKind};
+use domain::{glob::Glob, provider::ProviderKind, redact::Rules};
 use http::{
     HeaderName, HeaderValue, Method,
     uri::{Authority, Scheme},
@@ -52,6 +52,8 @@ pub struct Provider {
     pub propagate: Propagate,
     pub timeouts: Timeouts,
     pub max_idle_connections_per_host: usize,
+    /// What is taken out of captured bodies.
+    pub redaction: Arc<Rules>,
 }
 
 /// `base_url` split for cheap joining.

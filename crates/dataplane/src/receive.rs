@@ -127,6 +127,7 @@ fn first_record(
         cost: None,
         price_table: None,
         cache: CacheStatus::Off,
+        captured: Default::default(),
         duration_us: 0,
         upstream_us: None,
         ttfb_us: None,

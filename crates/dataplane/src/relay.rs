@@ -22,6 +22,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::{
     answer::BoxError,
+    capture::{BodyCopy, Copied},
     finish::{End, Unfinished, micros},
     limits::MERGED_FRAME_BYTES_MAX,
     mask::Masker,
@@ -59,6 +60,8 @@ pub struct Relay {
     /// Gone once the record is handed over.
     exchange: Option<Unfinished>,
     observer: Option<ResponseObserver>,
+    /// Only where the body is to be kept.
+    copy: Option<Box<BodyCopy>>,
     masker: Option<Masker>,
     patience: Patience,
     last_frame: Instant,
@@ -175,6 +178,7 @@ impl Relay {
             upstream,
             exchange: Some(exchange),
             observer: Some(observer),
+            copy: None,
             masker,
             patience,
             last_frame: Instant::now(),
@@ -186,6 +190,13 @@ impl Relay {
             hold: None,
             scope,
         }
+    }
+
+    /// Keeps the body too.
+    #[must_use]
+    pub fn copying(mut self, copy: Option<Box<BodyCopy>>) -> Self {
+        self.copy = copy;
+        self
     }
 
     pub fn is_end_stream(&self) -> bool {
@@ -296,6 +307,9 @@ impl Relay {
         let now = self.last_frame;
         let mut observer = self.observer.as_mut();
         let first_token = observer.as_mut().is_some_and(|observer| observer.data(&data));
+        if let Some(copy) = &mut self.copy {
+            copy.push(&data);
+        }
         if let Some(exchange) = &mut self.exchange {
             let since_start = micros(now - exchange.started);
             let record = exchange.record_mut();
@@ -341,7 +355,9 @@ impl Relay {
     }
 
     fn end(&mut self, end: End) -> Option<oneshot::Receiver<()>> {
-        let exchange = self.exchange.take()?;
+        let mut exchange = self.exchange.take()?;
+        let ended = end == End::Complete;
+        exchange.answer_copy = self.copy.take().map(|copy| Copied { copy, ended });
         let facts = match self.observer.take() {
             Some(observer) => observer.finish(end == End::Complete),
             None => ResponseFacts::default(),

@@ -215,6 +215,7 @@ async fn relay(
     if exchange.upload.as_ref().is_some_and(|upload| upload.is_kept(is_stream)) {
         observer = observer.collecting(exchange.plane.parts.estimator.budget());
     }
+    let copy = exchange.plane.parts.capturing.copy(grant.capture, headers);
     let upstream_id = upstream_request_id(headers).cloned();
     rescue::set_context(headers, provider.kind, scope.ids());
     rescue::set_overhead(headers, overhead);
@@ -222,7 +223,7 @@ async fn relay(
         headers.insert(X_UPSTREAM_REQUEST_ID, id);
     }
     let patience = Patience { idle, deadline };
-    let relay = Relay::new(source, exchange, observer, masker, patience, scope);
+    let relay = Relay::new(source, exchange, observer, masker, patience, scope).copying(copy);
     head.extensions.clear();
     Response::from_parts(head, Answer::Relay(Box::new(relay)))
 }

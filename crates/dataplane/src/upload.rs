@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
 use crate::{
+    capture::{BodyCopy, Copied},
     client_body::ClientBody,
     observe::{RequestFacts, RequestObserver},
 };
@@ -24,6 +25,8 @@ pub struct Upload(Mutex<State>);
 #[derive(Debug)]
 struct State {
     observer: Option<RequestObserver>,
+    /// Only where the body is to be kept.
+    copy: Option<Box<BodyCopy>>,
     bytes: u64,
     last_frame: Instant,
     ended: bool,
@@ -49,9 +52,10 @@ pub struct Seen {
 }
 
 impl Upload {
-    pub fn new(observer: Option<RequestObserver>) -> Arc<Self> {
+    pub fn new(observer: Option<RequestObserver>, copy: Option<Box<BodyCopy>>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             observer,
+            copy,
             bytes: 0,
             last_frame: Instant::now(),
             ended: false,
@@ -64,6 +68,13 @@ impl Upload {
         let mut state = self.0.lock();
         let facts = state.observer.take().map(RequestObserver::finish);
         Seen { bytes: state.bytes, facts }
+    }
+
+    /// The copy of what passed so far.
+    pub(crate) fn copied(&self) -> Option<Copied> {
+        let mut state = self.0.lock();
+        let ended = state.ended && state.failure.is_none();
+        state.copy.take().map(|copy| Copied { copy, ended })
     }
 
     /// Whether the body is kept for an estimate of usage; `lasting`, because the
@@ -108,6 +119,9 @@ impl Upload {
         if let Some(observer) = &mut state.observer {
             observer.data(body);
         }
+        if let Some(copy) = &mut state.copy {
+            copy.push(body);
+        }
     }
 
     fn data(&self, bytes: &Bytes, bytes_max: u64, last: bool) -> Result<(), UploadFailure> {
@@ -121,6 +135,9 @@ impl Upload {
         }
         if let Some(observer) = &mut state.observer {
             observer.data(bytes);
+        }
+        if let Some(copy) = &mut state.copy {
+            copy.push(bytes);
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Every field that a line of the journal may have: the one table behind the
 //! documentation, the columns of segments and the names that queries know.
 
+mod body;
 mod record;
 
 use std::sync::LazyLock;
 
+pub use body::BODY_FIELDS;
 use record::{CALLER, EXCHANGE, USAGE};
 
 /// The fields of a record, in the order in which a line has them.

@@ -26,3 +26,4 @@ pub mod redact;
 pub mod role;
 pub mod audit;
 pub mod capture;
+pub mod body;

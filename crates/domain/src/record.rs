@@ -6,6 +6,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use crate::{
+    capture::Captured,
     context::{SpanId, TraceId},
     ids::{CorrelationId, InstanceId, ProjectId, RecordId, RequestId, TokenId},
     json::Object,
@@ -169,6 +170,8 @@ pub struct Record {
     pub cost: Option<UsdNanos>,
     pub price_table: Option<Arc<str>>,
     pub cache: CacheStatus,
+    /// What became of the bodies.
+    pub captured: Captured,
     pub duration_us: u64,
     pub upstream_us: Option<u64>,
     pub ttfb_us: Option<u64>,
@@ -233,6 +236,7 @@ impl Record {
             cost: None,
             price_table: None,
             cache: CacheStatus::Off,
+            captured: Captured::default(),
             duration_us: u64::try_from(duration).unwrap_or(0),
             upstream_us: None,
             ttfb_us: None,
@@ -334,6 +338,9 @@ impl Record {
             line.text_if(key!("price_table"), self.price_table.as_deref());
         }
         line.text(key!("cache"), self.cache.as_str());
+        if !self.captured.is_empty() {
+            line.plain_text(key!("captured"), self.captured);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use domain::{
+    capture::Captured,
     context::{SpanId, TraceId},
     ids::{CorrelationId, RecordId, RequestId},
     price::{PriceTable, Priced},
@@ -205,6 +206,7 @@ fn blank(model: &Model) -> Record {
         cost: None,
         price_table: None,
         cache: CacheStatus::Off,
+        captured: Captured::default(),
         duration_us: 0,
         upstream_us: None,
         ttfb_us: None,

@@ -9,7 +9,8 @@
 //!
 //! Beside them lie `torn/` (bytes that recovery cut off or found damaged, named
 //! after file and range; never deleted by us), `cursors/` (where named readers
-//! are) and `reserve` (disk space for the last lines of a full disk).
+//! are), `*.bodies` (captured bodies: [`crate::bodies`]) and `reserve` (disk
+//! space for the last lines of a full disk).
 //!
 //! **Lines.** Every line is one JSON object without raw control characters,
 //! ended by `\n`. Lines are numbered from 1, densely, over all files and starts

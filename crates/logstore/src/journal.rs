@@ -155,7 +155,12 @@ impl Journal {
         let mut recovered = recover::recover(&*fs, &config.dir, &envelope.instance)?;
         recovered.seq = recovered.seq.max(config.seq_floor);
         recovered.report.last_seq = recovered.seq;
-        let report = recovered.report.clone();
+        let mut report = recovered.report.clone();
+        match crate::bodies::recover(&*fs, &config.dir, &envelope.instance) {
+            Ok(bytes) => report.bodies_torn_bytes = bytes,
+            // Readers stop before a torn end anyway.
+            Err(error) => tracing::warn!(%error, "could not cut the end of captured bodies"),
+        }
         report_recovery(&report, &config.dir);
         crate::cursor::clamp_all(&*fs, &config.dir, &envelope.instance, recovered.seq);
         let shared = Shared::new(config.queue_bytes_max, recovered.seq);
@@ -304,6 +309,9 @@ fn report_recovery(report: &RecoveryReport, dir: &Path) {
             %dir,
             "moved a torn end of the journal to torn/"
         );
+    }
+    if report.bodies_torn_bytes > 0 {
+        tracing::warn!(bytes = report.bodies_torn_bytes, %dir, "cut a torn end of captured bodies");
     }
     if report.damaged_bytes > 0 {
         tracing::error!(

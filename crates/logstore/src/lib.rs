@@ -13,6 +13,7 @@
 //! [`search`], and one more cursor over [`follow::Follower`].
 
 pub mod catalog;
+pub mod bodies;
 pub mod check;
 pub mod cursor;
 pub mod engine;

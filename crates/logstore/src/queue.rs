@@ -12,7 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::record::{Opening, Record};
+use domain::{
+    body::Body,
+    capture::Omission,
+    record::{Opening, Record},
+};
 use parking_lot::{Condvar, Mutex};
 
 /// Room that one request takes from reservation until its record is stored: its
@@ -21,6 +25,8 @@ use parking_lot::{Condvar, Mutex};
 pub const RESERVATION_BYTES: u64 = 4096;
 /// Traces beyond this many queued bytes are dropped and counted.
 pub const TRACE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bodies beyond this many queued bytes are left out and counted.
+pub const BODY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// What a queued line costs beside its text.
 const LINE_OVERHEAD_BYTES: u64 = 64;
 /// The writer takes as many items in a batch; more of them end its linger.
@@ -106,6 +112,10 @@ pub struct Accounts {
     pub syncs: u64,
     pub sync_seconds: f64,
     pub file_reopens: u64,
+    /// Captured bodies appended, and lost for want of room or disk.
+    pub bodies_stored: u64,
+    pub bodies_lost: u64,
+    pub bodies_bytes: u64,
 }
 
 impl Accounts {
@@ -117,7 +127,7 @@ impl Accounts {
 /// Openings stand unboxed: they are moved once into a buffer that is reused.
 pub(crate) enum Item {
     Open(Opening),
-    Record(Box<Record>, Option<Stored>),
+    Record(Box<Record>, Vec<Body>, Option<Stored>),
     Line(Stream, Vec<u8>, Option<Stored>),
 }
 
@@ -138,6 +148,7 @@ struct State {
     /// Somebody wants a new file: not a moment to sleep.
     turning: bool,
     trace_bytes: u64,
+    body_bytes: u64,
     accounts: Accounts,
 }
 
@@ -175,6 +186,7 @@ impl Shared {
                 closing: false,
                 turning: false,
                 trace_bytes: 0,
+                body_bytes: 0,
                 accounts,
             }),
             wake: Condvar::new(),
@@ -202,6 +214,11 @@ impl Shared {
     /// Gives back the room of written or dropped trace lines.
     pub(crate) fn release_traces(&self, bytes: u64) {
         self.state.lock().trace_bytes -= bytes;
+    }
+
+    /// Gives back the room of written or lost bodies.
+    pub(crate) fn release_bodies(&self, bytes: u64) {
+        self.state.lock().body_bytes -= bytes;
     }
 
     pub(crate) fn close(&self) {
@@ -386,7 +403,29 @@ impl Intake {
     /// writer: when this is true, [`Intake::wake`] must follow, and soon.
     #[must_use]
     pub fn finish_quietly(&self, record: Box<Record>, stored: Option<Stored>) -> bool {
-        self.0.push(Item::Record(record, stored))
+        self.0.push(Item::Record(record, Vec::new(), stored))
+    }
+
+    /// As [`Intake::finish`], with bodies, which are lost where there is no room
+    /// for them: the record says so.
+    pub fn finish_with_bodies(
+        &self,
+        mut record: Box<Record>,
+        mut bodies: Vec<Body>,
+        stored: Option<Stored>,
+    ) {
+        let cost: u64 = bodies.iter().map(Body::cost).sum();
+        let mut state = self.0.state.lock();
+        if state.body_bytes + cost > BODY_BYTES_MAX {
+            state.accounts.bodies_lost += bodies.len() as u64;
+            record.captured.lose(Omission::Disk);
+            bodies.clear();
+        } else {
+            state.body_bytes += cost;
+        }
+        if self.0.push_locked(state, Item::Record(record, bodies, stored)) {
+            self.wake();
+        }
     }
 
     /// Wakes the writer.

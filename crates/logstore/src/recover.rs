@@ -36,6 +36,8 @@ pub struct RecoveryReport {
     pub damaged_lines: u64,
     /// Files of the newest format only that held no valid batch, moved aside.
     pub files_moved: u64,
+    /// Bytes behind the last whole batch of captured bodies, cut off.
+    pub bodies_torn_bytes: u64,
 }
 
 /// Why a journal cannot be recovered.

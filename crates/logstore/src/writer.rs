@@ -7,6 +7,7 @@
 //! their waiters told, and no new request is accepted until a later attempt
 //! succeeds. A file whose sync failed is never trusted or synced again.
 
+mod bodies;
 mod disk;
 
 use std::{
@@ -30,6 +31,7 @@ use crate::{
     queue::{Accounts, BATCH_ITEMS, Failure, Item, RESERVATION_BYTES, Shared, Stored, Stream},
     recover::Recovered,
 };
+use bodies::Bodies;
 use disk::Current;
 
 /// Serialised bytes after which a batch is closed.
@@ -80,6 +82,7 @@ pub(crate) struct Writer {
     envelope: Envelope,
     observer: Box<dyn CommitObserver>,
     current: Option<Current>,
+    bodies: Bodies,
     boot: u64,
     /// The last committed line.
     seq: u64,
@@ -129,6 +132,7 @@ impl Writer {
             envelope,
             observer,
             current: None,
+            bodies: Bodies::default(),
             boot: 0,
             seq: 0,
             open: Openings::default(),
@@ -177,6 +181,7 @@ impl Writer {
             };
             let closing = self.shared.take(&mut items, self.idle_time(), linger);
             let done = closing && items.is_empty();
+            self.write_bodies(&mut items);
             self.write_items(&mut items);
             self.sync_if_due(done);
             self.look_after(done);
@@ -234,7 +239,7 @@ impl Writer {
             Item::Open(opening) => {
                 self.fresh.insert(opening.record_id, opening);
             }
-            Item::Record(record, stored) => {
+            Item::Record(record, _, stored) => {
                 // An opening whose end is in the same batch needs no line.
                 let elided = self.fresh.remove(&record.record_id).is_some();
                 if !elided && self.open.contains_key(&record.record_id) {
@@ -432,6 +437,7 @@ impl Writer {
         if self.batch.bytes.capacity() > KEPT_BYTES {
             self.batch.bytes.shrink_to(KEPT_BYTES);
         }
+        self.bodies.shrink();
         for table in [&mut self.open, &mut self.fresh] {
             if table.capacity() > 1024 && table.len() < table.capacity() / 8 {
                 table.shrink_to(128);

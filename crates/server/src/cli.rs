@@ -164,6 +164,10 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Logs(command) => {
+            if let Some(args) = command.redaction() {
+                let status = logs::redact::run(args, environment, file, out, &mut io::stderr());
+                return Ok(status);
+            }
             let configured = || Config::load(environment, file);
             let command = command.or_data_dir(|| configured().map(|it| it.settings.data_dir));
             let command = match command {

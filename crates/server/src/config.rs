@@ -7,6 +7,7 @@
 
 pub mod docs;
 pub mod providers;
+pub mod redaction;
 pub mod settings;
 pub mod source;
 pub mod values;
@@ -14,6 +15,7 @@ pub mod values;
 use std::{collections::BTreeMap, path::Path};
 
 use dataplane::provider::Providers;
+use domain::redact::Rules;
 
 pub use settings::Settings;
 pub use source::Origin;
@@ -29,6 +31,8 @@ pub const CONFIG_VARIABLE: &str = "LLM_PROXY_CONFIG";
 pub struct Config {
     pub settings: Settings,
     pub providers: Providers,
+    /// What is taken out of captured bodies, whoever the provider is.
+    pub redaction: Rules,
     /// Every setting in the order of the documentation.
     pub shown: Vec<Shown>,
     /// Worth a trace line once traces can be written.
@@ -55,20 +59,23 @@ impl Config {
         let mut problems = Vec::new();
         let named = environment.get(CONFIG_VARIABLE).filter(|path| !path.is_empty());
         let file = file.or(named.map(Path::new));
-        let written = file.map_or_else(BTreeMap::new, |path| source::read(path, &mut problems));
-        let mut source = source::Source::new(environment, written);
+        let written = file.map_or_else(Default::default, |path| source::read(path, &mut problems));
+        let redaction = redaction::read(&written.redaction, &mut problems);
+        let redaction_shown = redaction::shown(&redaction, &written.redaction);
+        let mut source = source::Source::new(environment, written.settings);
         let settings = Settings::resolve(&mut source, &mut problems);
-        let shown = std::mem::take(&mut source.shown);
+        let mut shown = std::mem::take(&mut source.shown);
+        shown.push(redaction_shown);
         source.refuse_unknown(settings::ALL, &mut problems);
         let warnings = unknown_variables(environment);
         let Some(settings) = settings else {
             return Err(Problems(problems));
         };
         settings.check_together(&mut problems);
-        let providers = providers::load(&settings, &mut problems);
+        let providers = providers::load(&settings, &redaction, &mut problems);
         match providers {
             Some(providers) if problems.is_empty() => {
-                Ok(Self { settings, providers, shown, warnings })
+                Ok(Self { settings, providers, redaction, shown, warnings })
             }
             _ => Err(Problems(problems)),
         }

@@ -29,6 +29,7 @@ use dataplane::{
     provider::Providers,
 };
 use domain::{
+    capture::Capture,
     ids::{ProjectId, TokenId},
     time::{Clock, Timestamp},
     token::TokenHash,
@@ -52,11 +53,18 @@ pub struct Config {
     /// How often other instances' changes are asked for.
     pub poll_interval: Duration,
     pub bounds: Bounds,
+    /// For tokens and projects without a wish of their own.
+    pub capture: Capture,
 }
 
 impl Config {
     pub fn new(max_stale: Duration) -> Self {
-        Self { max_stale, poll_interval: Duration::from_secs(2), bounds: Bounds::default() }
+        Self {
+            max_stale,
+            poll_interval: Duration::from_secs(2),
+            bounds: Bounds::default(),
+            capture: Capture::Off,
+        }
     }
 }
 
@@ -217,7 +225,8 @@ impl TokenDirectory {
                 let used = row.token.request_count;
                 let live = self.memory.live_or(row.token.id, || Live::with_used(used));
                 let hash = row.hash;
-                let grant = Arc::new(grant::build(row, &self.providers, live));
+                let capture = self.config.capture;
+                let grant = Arc::new(grant::build(row, &self.providers, capture, live));
                 self.memory.insert(hash, Arc::clone(&grant), now);
                 (hash, grant)
             })

@@ -10,7 +10,10 @@ mod readings;
 
 use std::collections::HashSet;
 
-use domain::record::Record;
+use domain::{
+    capture::{Captured, Fate, Side},
+    record::Record,
+};
 use parking_lot::Mutex;
 use prometheus::{
     Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
@@ -49,6 +52,8 @@ pub struct Metrics {
     overheads: HistogramVec,
     ttfts: HistogramVec,
     tokens: IntCounterVec,
+    bodies_captured: IntCounterVec,
+    bodies_dropped: IntCounterVec,
     models: Mutex<HashSet<Box<str>>>,
 }
 
@@ -97,6 +102,16 @@ impl Metrics {
                 &["provider", "model", "direction"],
             ),
         )?;
+        let bodies = |name: &str, help: &str, labels: &[&str]| {
+            registered(&registry, IntCounterVec::new(Opts::new(name, help), labels))
+        };
+        let bodies_captured =
+            bodies("llm_proxy_bodies_captured_total", "Bodies kept beside records.", &["side"])?;
+        let bodies_dropped = bodies(
+            "llm_proxy_bodies_dropped_total",
+            "Bodies that were to be kept and are not.",
+            &["side", "reason"],
+        )?;
         let build = registered(
             &registry,
             prometheus::IntGaugeVec::new(
@@ -106,7 +121,17 @@ impl Metrics {
         )?;
         build.with_label_values(&[version, instance]).set(1);
         let models = Mutex::default();
-        Ok(Self { registry, requests, durations, overheads, ttfts, tokens, models })
+        Ok(Self {
+            registry,
+            requests,
+            durations,
+            overheads,
+            ttfts,
+            tokens,
+            bodies_captured,
+            bodies_dropped,
+            models,
+        })
     }
 
     /// Adds something that is read at each scrape.
@@ -134,6 +159,21 @@ impl Metrics {
             self.ttfts.with_label_values(&[provider, operation]).observe(seconds(ttft));
         }
         self.count_tokens(provider, record);
+        self.count_bodies(record.captured);
+    }
+
+    fn count_bodies(&self, captured: Captured) {
+        let sides = [(Side::Request, captured.request), (Side::Response, captured.response)];
+        for (side, fate) in sides {
+            let side = side.as_str();
+            match fate {
+                Fate::None => {}
+                Fate::Kept { .. } => self.bodies_captured.with_label_values(&[side]).inc(),
+                Fate::Omitted(why) => {
+                    self.bodies_dropped.with_label_values(&[side, why.as_str()]).inc();
+                }
+            }
+        }
     }
 
     fn count_tokens(&self, provider: &str, record: &Record) {

@@ -8,6 +8,7 @@
 use std::io::{self, Write};
 
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use http::HeaderMap;
 
 /// Codings applied on top of each other; nobody means more than two.
 const CODINGS_MAX: usize = 4;
@@ -100,6 +101,51 @@ impl Coding {
             });
         }
         (codings.len() <= CODINGS_MAX).then_some(codings)
+    }
+}
+
+/// How a body is coded, for whoever decodes it later.
+#[derive(Debug)]
+pub struct Coded(Vec<Coding>);
+
+impl Coded {
+    /// `None` where a coding is unknown.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        super::codings(headers).map(Self)
+    }
+
+    pub fn is_plain(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// At most `bytes_max` of what the beginning of a body decodes to, and
+    /// whether there is more; `None` where it does not decode.
+    pub fn beginning(&self, coded: &[u8], bytes_max: usize) -> Option<(Vec<u8>, bool)> {
+        let target = Beginning { bytes: Vec::new(), bytes_max, has_more: false };
+        let mut decoder = Decoder::new(&self.0, target)?;
+        decoder.push(coded);
+        let is_broken = decoder.is_broken();
+        let target = decoder.target();
+        let Beginning { bytes, has_more, .. } = std::mem::take(target);
+        // What breaks behind the wanted part is nobody's concern; what gives
+        // nothing may be anything.
+        let is_something = !bytes.is_empty() && !is_broken;
+        (is_something || has_more).then_some((bytes, has_more))
+    }
+}
+
+#[derive(Default)]
+struct Beginning {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    has_more: bool,
+}
+
+impl Take for Beginning {
+    fn take(&mut self, decoded: &[u8]) {
+        let wanted = decoded.len().min(self.bytes_max - self.bytes.len());
+        self.bytes.extend_from_slice(&decoded[..wanted]);
+        self.has_more |= wanted < decoded.len();
     }
 }
 

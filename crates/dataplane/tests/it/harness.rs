@@ -15,6 +15,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use dataplane::{
     answer::Answer,
+    capture::Capturing,
     connect::Upstreams,
     limits::Limits,
     listen::{Fallback, LANE_QUEUE_MAX, Lane, accept},
@@ -26,6 +27,8 @@ use dataplane::{
     upstream::Pools,
 };
 use domain::{
+    body::Body,
+    capture::Capture,
     glob::Glob,
     ids::{ProjectId, TokenId},
     price::PriceTable,
@@ -113,6 +116,8 @@ pub struct MemoryOutbox {
     pub no_room: Mutex<Option<NoRoom>>,
     pub holds: std::sync::atomic::AtomicBool,
     pub held: Mutex<Vec<oneshot::Sender<()>>>,
+    /// In the order of their records.
+    pub bodies: Mutex<Vec<Body>>,
 }
 
 impl Outbox for MemoryOutbox {
@@ -132,6 +137,15 @@ impl Outbox for MemoryOutbox {
         // The test may have ended already.
         let full = matches!(self.records.try_send(*record), Err(TrySendError::Full(_)));
         assert!(!full, "more than {RECORDS_MAX} records that no test has looked at");
+    }
+    fn finish_with_bodies(
+        &self,
+        record: Box<Record>,
+        bodies: Vec<Body>,
+        stored: Option<oneshot::Sender<()>>,
+    ) {
+        self.bodies.lock().extend(bodies);
+        self.finish(record, stored);
     }
     fn coalesced(&self) {
         self.coalesced.fetch_add(1, Ordering::Relaxed);
@@ -161,6 +175,7 @@ pub struct Setup {
     pub limits: Limits,
     pub provider: Provider,
     pub grant: Grant,
+    pub body_bytes_max: usize,
 }
 
 pub struct Harness {
@@ -177,7 +192,12 @@ pub struct Harness {
 
 impl Harness {
     pub async fn start(upstream: SocketAddr, change: impl FnOnce(&mut Setup)) -> Self {
-        let mut setup = Setup { limits: limits(), provider: provider(upstream), grant: grant() };
+        let mut setup = Setup {
+            limits: limits(),
+            provider: provider(upstream),
+            grant: grant(),
+            body_bytes_max: 1 << 16,
+        };
         change(&mut setup);
         let rng = Arc::new(Counting(AtomicUsize::new(1)));
         let token = Token::generate(&*rng);
@@ -196,6 +216,7 @@ impl Harness {
             no_room: Mutex::new(None),
             holds: false.into(),
             held: Mutex::default(),
+            bodies: Mutex::default(),
         });
         let providers = Providers { all: vec![Arc::new(setup.provider)], default: 0 };
         let pools = Pools::new(&providers, &Upstreams::new(&[], None, None).unwrap());
@@ -208,6 +229,7 @@ impl Harness {
             providers: Arc::new(providers),
             prices: Arc::new(PriceTable::shipped()),
             estimator: Estimator::start(TextBudget::default()).unwrap(),
+            capturing: Capturing::start(setup.body_bytes_max).unwrap(),
             verbosity: Arc::new(NoVerbosity),
             limits: setup.limits,
             trusted_proxies: Vec::new(),
@@ -420,6 +442,7 @@ pub fn provider(upstream: SocketAddr) -> Provider {
             stream_idle: Duration::from_secs(20),
         },
         max_idle_connections_per_host: 64,
+        redaction: Arc::default(),
     }
 }
 
@@ -438,6 +461,7 @@ pub fn grant() -> Grant {
         allowed_models: None,
         max_requests: None,
         rate_limit_rpm: None,
+        capture: Capture::Off,
         keys: std::collections::BTreeMap::from([("openai".into(), key)]),
         live: Arc::new(Live::default()),
     }

@@ -61,6 +61,7 @@ fn bare() -> Record {
         cost: None,
         price_table: None,
         cache: CacheStatus::Off,
+        captured: Default::default(),
         duration_us: 0,
         upstream_us: None,
         ttfb_us: None,
@@ -110,6 +111,10 @@ fn full() -> Record {
         ttfb_us: figure,
         ttft_us: figure,
         overhead_us: figure,
+        captured: Captured {
+            request: crate::capture::Fate::Kept { truncated: true, redacted: false },
+            ..Captured::default()
+        },
         coalesced: Some(Coalesced { count: 2, first_ts: bare.ts, last_ts: bare.ts }),
         ..bare
     }

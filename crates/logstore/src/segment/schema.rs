@@ -320,6 +320,7 @@ pub const COLUMN_IDS: &[&str] = &[
     "bytes",
     "truncated",
     "redactions",
+    "captured",
 ];
 
 /// The columns of a dataset, as this build writes them.

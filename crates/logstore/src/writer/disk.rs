@@ -58,7 +58,9 @@ impl Writer {
     }
 
     pub(super) fn rotate_if_due(&mut self) {
-        let full = self.current.as_ref().is_some_and(|c| c.end >= self.config.file_bytes_max);
+        let bytes_max = self.config.file_bytes_max;
+        let full = self.current.as_ref().is_some_and(|c| c.end >= bytes_max)
+            || self.bodies.end() >= bytes_max;
         if full {
             self.rotate();
         }
@@ -148,6 +150,7 @@ impl Writer {
             }
             return Err(error);
         }
+        self.turn_bodies(first_seq);
         let end = bytes.len() as u64;
         let synced_end = end;
         let lively = more_lines > 0;
@@ -176,6 +179,7 @@ impl Writer {
 
     /// True if everything appended is on the disk now.
     pub(super) fn sync_now(&mut self) -> bool {
+        self.sync_bodies();
         let Some(current) = &mut self.current else {
             self.unsynced_since = None;
             self.unsynced_waiters.drain(..).for_each(|tell| tell(false));

@@ -2,6 +2,7 @@
 //! The journal as its users see it, on real files, on files that fail, and
 //! under kill -9.
 
+mod bodies;
 mod catalog;
 mod damage;
 mod engine;

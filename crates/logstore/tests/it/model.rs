@@ -8,8 +8,9 @@ use logstore::{Journal, JournalConfig, Sync, check::check, fs::Fs};
 use parking_lot::Mutex;
 
 use crate::{
+    bodies::{kept, with_body},
     fake::{Dice, FakeFs, Fault},
-    support::{SystemClock, config, envelope, opening, record, records},
+    support::{SystemClock, committed, config, envelope, opening, record, records},
 };
 
 const DIR: &str = "/journal";
@@ -61,7 +62,12 @@ fn live(fs: &FakeFs, sync: Sync, next: &mut u128, dice: &mut Dice, ledger: &Arc<
                 let told = if stored { Told::Stored } else { Told::Lost };
                 ledger.told.lock().insert(number, told);
             };
-            intake.finish(record(number), Some(Box::new(tell)));
+            if dice.below(2) == 0 {
+                let (record, bodies) = with_body(number, "a body");
+                intake.finish_with_bodies(record, bodies, Some(Box::new(tell)));
+            } else {
+                intake.finish(record(number), Some(Box::new(tell)));
+            }
         }
         assert!(journal.accounts().balance());
     }
@@ -83,6 +89,15 @@ fn verify(fs: &FakeFs, ledger: &Ledger, seed: u64) {
         if *told == Told::Stored {
             let found = times.get(id).map(|outcomes| outcomes[0].as_str());
             assert_eq!(found, Some("ok"), "seed {seed}: acknowledged record {id}");
+        }
+    }
+    let bodies = kept(fs, Path::new(DIR));
+    for line in committed(&shared, Path::new(DIR), 0) {
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        if line["captured"] == "request" {
+            let id = &line["record_id"];
+            let found = bodies.iter().filter(|(_, body)| body["record_id"] == *id).count();
+            assert_eq!(found, 1, "seed {seed}: bodies of record {id}");
         }
     }
     let report = check(&shared, Path::new(DIR)).unwrap();

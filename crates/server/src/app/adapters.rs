@@ -206,6 +206,7 @@ pub fn measure_journal(metrics: &Metrics, intake: &Intake) -> Result<(), Metrics
         (Kind::Gauge, "llm_proxy_journal_queue_bytes", "Room taken in the queue."),
         (Kind::Gauge, "llm_proxy_journal_failed", "1 while the journal cannot be written."),
         (Kind::Counter, "llm_proxy_traces_dropped_total", "Trace lines without room."),
+        (Kind::Counter, "llm_proxy_bodies_bytes_total", "Bytes of captured bodies appended."),
     ];
     metrics.read(Reading::many(names, move || {
         let now = journal.accounts();
@@ -219,6 +220,7 @@ pub fn measure_journal(metrics: &Metrics, intake: &Intake) -> Result<(), Metrics
             now.queue_bytes as f64,
             f64::from(u8::from(now.failed.is_some())),
             now.traces_dropped as f64,
+            now.bodies_bytes as f64,
         ]
     }))
 }

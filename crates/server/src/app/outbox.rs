@@ -1,7 +1,10 @@
 //! The journal as the data plane's outbox.
 
 use dataplane::ports::{NoRoom, Outbox};
-use domain::record::{Opening, Record};
+use domain::{
+    body::Body,
+    record::{Opening, Record},
+};
 use logstore::{Intake, Stored};
 use tokio::sync::oneshot;
 
@@ -26,13 +29,19 @@ impl Outbox for JournalOutbox {
     }
 
     fn finish(&self, record: Box<Record>, stored: Option<oneshot::Sender<()>>) {
-        let stored = stored.map(|waiting| -> Stored {
-            // Whoever waited may have gone.
-            Box::new(move |_| waiting.send(()).unwrap_or_default())
-        });
+        let stored = stored.map(telling);
         if self.intake.finish_quietly(record, stored) && !lanes::nudge_later() {
             self.intake.wake();
         }
+    }
+
+    fn finish_with_bodies(
+        &self,
+        record: Box<Record>,
+        bodies: Vec<Body>,
+        stored: Option<oneshot::Sender<()>>,
+    ) {
+        self.intake.finish_with_bodies(record, bodies, stored.map(telling));
     }
 
     fn coalesced(&self) {
@@ -48,6 +57,11 @@ impl Outbox for JournalOutbox {
     }
 }
 
+fn telling(waiting: oneshot::Sender<()>) -> Stored {
+    // Whoever waited may have gone.
+    Box::new(move |_| waiting.send(()).unwrap_or_default())
+}
+
 /// Forgets everything: what the benchmark subtracts to know what records cost.
 #[cfg(feature = "bench")]
 pub struct NullOutbox;
@@ -61,6 +75,8 @@ impl Outbox for NullOutbox {
     fn open(&self, _: Opening) {}
 
     fn finish(&self, _: Box<Record>, _: Option<oneshot::Sender<()>>) {}
+
+    fn finish_with_bodies(&self, _: Box<Record>, _: Vec<Body>, _: Option<oneshot::Sender<()>>) {}
 
     fn coalesced(&self) {}
 

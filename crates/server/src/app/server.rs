@@ -4,6 +4,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use dataplane::{
+    capture::Capturing,
     connect::Upstreams,
     limits::Limits,
     listen::{Lane, accept},
@@ -145,7 +146,10 @@ impl Server {
             store.clone(),
             Arc::clone(&providers),
             Arc::clone(&ground.clock),
-            directory::Config::new(settings.directory_max_stale),
+            directory::Config {
+                capture: settings.capture_bodies,
+                ..directory::Config::new(settings.directory_max_stale)
+            },
             &tasks,
             stop_tasks.clone(),
         )
@@ -287,7 +291,7 @@ impl Server {
         let (plane, journal) = (Arc::clone(&self.plane), Arc::clone(&self.journal));
         let traces = self.ground.traces.clone();
         let closed = tokio::task::spawn_blocking(move || {
-            plane.shut_down_estimator(drained);
+            plane.shut_down_workers(drained);
             plane.flush_coalesced(true);
             tracing::info!("stopped");
             traces.detach();
@@ -388,6 +392,9 @@ fn plane(
         StartError::System { what: "start the estimator's thread".into(), source }
     })?;
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let capturing = Capturing::start(size(settings.capture_body_bytes.0)).map_err(|source| {
+        StartError::System { what: "start the redactor's thread".into(), source }
+    })?;
     let limits = Limits {
         request_bytes_max: settings.max_request_bytes.0,
         buffered_bytes_max: size(settings.max_buffered_bytes.0),
@@ -406,6 +413,7 @@ fn plane(
         providers: Arc::new(ground.config.providers.clone()),
         prices: Arc::new(prices(ground)?),
         estimator,
+        capturing,
         verbosity: ground.levels.clone(),
         limits,
         trusted_proxies: settings.trusted_proxies.clone(),

@@ -9,12 +9,13 @@ mod reader;
 use std::{sync::Arc, time::Duration};
 
 use dataplane::provider::{BaseUrl, Endpoint, Propagate, Provider, Providers, Timeouts};
-use domain::{glob::Glob, provider::ProviderKind};
+use domain::{glob::Glob, provider::ProviderKind, redact::Rules};
 use http::{HeaderName, HeaderValue, Method, header, uri::Authority};
 use serde_yaml_ng::Value as Yaml;
 
-use self::reader::Reader;
+pub use self::reader::Reader;
 use super::{
+    redaction,
     settings::{RESERVED, Settings},
     source,
 };
@@ -63,15 +64,15 @@ const ANTHROPIC_ENDPOINTS: &[&str] = &[
 ];
 
 /// The providers of the file over the built-in ones. `None` has been reported.
-pub fn load(settings: &Settings, problems: &mut Vec<String>) -> Option<Providers> {
+pub fn load(settings: &Settings, rules: &Rules, problems: &mut Vec<String>) -> Option<Providers> {
     let Some(path) = &settings.api_config_path else {
-        return assemble(&Yaml::Null, settings, problems);
+        return assemble(&Yaml::Null, settings, rules, problems);
     };
     let document = source::read_bounded(path).and_then(|text| {
         serde_yaml_ng::from_str::<Yaml>(&text).map_err(|error| source::not_yaml(&error))
     });
     match document {
-        Ok(document) => assemble(&document, settings, problems),
+        Ok(document) => assemble(&document, settings, rules, problems),
         Err(reason) => {
             problems.push(format!("API_CONFIG_PATH: {}: {reason}", path.display()));
             None
@@ -79,12 +80,19 @@ pub fn load(settings: &Settings, problems: &mut Vec<String>) -> Option<Providers
     }
 }
 
-fn assemble(document: &Yaml, settings: &Settings, problems: &mut Vec<String>) -> Option<Providers> {
+fn assemble(
+    document: &Yaml,
+    settings: &Settings,
+    rules: &Rules,
+    problems: &mut Vec<String>,
+) -> Option<Providers> {
     let before = problems.len();
     let mut all = vec![
         built_in("openai", ProviderKind::Openai, "https://api.openai.com", settings),
         built_in("anthropic", ProviderKind::Anthropic, "https://api.anthropic.com", settings),
     ];
+    let shared = Arc::new(rules.clone());
+    all.iter_mut().for_each(|provider| provider.redaction = Arc::clone(&shared));
     let mut root = Reader::new(document, "", problems);
     let default = root.text("default_api");
     for (name, value) in root.entries("apis") {
@@ -93,9 +101,11 @@ fn assemble(document: &Yaml, settings: &Settings, problems: &mut Vec<String>) ->
             root.problem(&path, reason);
         }
         let mut reader = Reader::new(&value, &path, root.problems());
+        let redaction = Arc::new(redaction::with_provider(rules, &mut reader));
         let provider = read_provider(&name, &mut reader, settings);
         reader.finish();
         let Some(provider) = provider else { continue };
+        let provider = Provider { redaction, ..provider };
         match all.iter_mut().find(|known| known.name == provider.name) {
             Some(known) => *known = provider,
             None => all.push(provider),
@@ -131,6 +141,7 @@ fn built_in(name: &str, kind: ProviderKind, base: &str, settings: &Settings) -> 
         propagate: Propagate::default(),
         timeouts: timeouts(settings),
         max_idle_connections_per_host: IDLE_CONNECTIONS_PER_HOST,
+        redaction: Arc::default(),
     }
 }
 
@@ -220,6 +231,7 @@ fn read_provider(name: &str, reader: &mut Reader<'_, '_>, settings: &Settings) -
         propagate: read_propagate(reader),
         timeouts: read_timeouts(reader, settings),
         max_idle_connections_per_host: read_connection(reader),
+        redaction: Arc::default(),
         // Last: whatever else is wrong has been reported by now.
         base: base?,
     };

@@ -3,14 +3,14 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use domain::{ids::InstanceId, secret::Secret};
+use domain::{capture::Capture, ids::InstanceId, secret::Secret};
 use ipnet::IpNet;
 
 use super::{
     source::Source,
     values::{
-        AuditPolicy, AuditRetention, Bytes, CaptureBodies, Count, DatabaseDriver, EncryptionKey,
-        ForwardProxy, HostRule, JournalSync, Later, LineFormat, RecordsTo, RoutePath, TraceLevel, Value,
+        AuditPolicy, AuditRetention, Bytes, Count, DatabaseDriver, EncryptionKey, ForwardProxy,
+        HostRule, JournalSync, Later, LineFormat, RecordsTo, RoutePath, TraceLevel, Value,
     },
 };
 
@@ -143,10 +143,13 @@ settings! {
         /// When the journal is synced. With `each` the last frame of an answer
         /// waits for it.
         journal_sync: JournalSync = "JOURNAL_SYNC", "100ms";
-        /// Bodies beside records.
-        capture_bodies: CaptureBodies = "CAPTURE_BODIES", "off";
-        /// Captured bytes a side.
-        capture_body_bytes: Later = "CAPTURE_BODY_BYTES", "";
+        /// Whose bodies are kept beside their records, redacted first: of no
+        /// request, of those that did not end well, of all. Projects and tokens
+        /// may override it. What is taken out of them stands under `redaction`
+        /// in the file: see bodies.md.
+        capture_bodies: Capture = "CAPTURE_BODIES", "off";
+        /// Kept of a body, at most 8 MiB.
+        capture_body_bytes: Bytes = "CAPTURE_BODY_BYTES", "64KiB";
         /// How long records are kept.
         retention_records: Duration = "RETENTION_RECORDS", "90d";
         /// How long bodies are kept.
@@ -179,6 +182,9 @@ settings! {
     }
 }
 
+/// A longer body is a line that nobody wants in a journal.
+const CAPTURE_BODY_BYTES_MAX: u64 = 8 << 20;
+
 /// First words of paths that are ours, so no provider can be mounted there.
 pub const RESERVED: &[&str] =
     &["v1", "manage", "admin", "audit", "health", "live", "ready", "metrics"];
@@ -191,6 +197,9 @@ impl Settings {
 
     /// What no single setting can know.
     pub fn check_together(&self, problems: &mut Vec<String>) {
+        if self.capture_body_bytes.0 > CAPTURE_BODY_BYTES_MAX {
+            problems.push("CAPTURE_BODY_BYTES: at most 8MiB".to_owned());
+        }
         if self.tls_cert_file.is_some() != self.tls_key_file.is_some() {
             problems.push("TLS_CERT_FILE, TLS_KEY_FILE: one needs the other".to_owned());
         }

@@ -43,36 +43,52 @@ pub struct Source<'a> {
     pub shown: Vec<Shown>,
 }
 
-/// Reads the configuration file into flat keys and texts.
-pub fn read(path: &Path, problems: &mut Vec<String>) -> BTreeMap<String, String> {
+/// The one key of the file whose value is a mapping.
+pub const REDACTION_KEY: &str = "redaction";
+
+/// What a configuration file says.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Flat keys and texts.
+    pub settings: BTreeMap<String, String>,
+    /// What stands under [`REDACTION_KEY`]; null where nothing does.
+    pub redaction: Yaml,
+}
+
+/// Reads the configuration file.
+pub fn read(path: &Path, problems: &mut Vec<String>) -> Written {
     let text = match read_bounded(path) {
         Ok(text) => text,
         Err(reason) => {
             problems.push(format!("configuration file {}: {reason}", path.display()));
-            return BTreeMap::new();
+            return Written::default();
         }
     };
     let mapping = match serde_yaml_ng::from_str(&text) {
         Ok(Yaml::Mapping(mapping)) => mapping,
-        Ok(Yaml::Null) => return BTreeMap::new(),
+        Ok(Yaml::Null) => return Written::default(),
         Ok(_) => {
             problems.push(format!("configuration file {}: not a mapping", path.display()));
-            return BTreeMap::new();
+            return Written::default();
         }
         Err(error) => {
             let place = not_yaml(&error);
             problems.push(format!("configuration file {}: {place}", path.display()));
-            return BTreeMap::new();
+            return Written::default();
         }
     };
-    let mut written = BTreeMap::new();
+    let mut written = Written::default();
     for (key, value) in mapping {
         let Yaml::String(key) = key else {
             problems.push("configuration file: a key is not text".to_owned());
             continue;
         };
+        if key == REDACTION_KEY {
+            written.redaction = value;
+            continue;
+        }
         match scalar(&value) {
-            Some(text) => drop(written.insert(key, text)),
+            Some(text) => drop(written.settings.insert(key, text)),
             None => problems.push(format!("{key}: must be one value or a list of them")),
         }
     }

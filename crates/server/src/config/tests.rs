@@ -25,7 +25,8 @@ fn nothing_is_needed() {
     let days = std::time::Duration::from_secs(90 * 86_400);
     assert_eq!(config.settings.retention_records, days);
     assert_eq!(&*config.providers.default_provider().name, "openai");
-    assert_eq!(config.shown.len(), settings::ALL.len());
+    // And what is redacted.
+    assert_eq!(config.shown.len(), settings::ALL.len() + 1);
     assert!(config.shown.iter().all(|line| line.origin == Origin::Default));
 }
 
@@ -59,7 +60,8 @@ fn every_problem_is_named_at_once_and_no_value() {
             ("TLS_CERT_FILE", "/nonexistent/canary"),
         ],
         "listn_addr: canary-4\nmax_request_bytes: canary-5\nretention_audit: 30d\n\
-         capture_bodies: all\naudit_policy: available\nmetrics_path: {a: canary-6}\n",
+         capture_bodies: some\ncapture_body_bytes: canary-7\naudit_policy: available\n\
+         metrics_path: {a: canary-6}\n",
     );
     let text = found.join("\n");
     for key in [
@@ -71,7 +73,8 @@ fn every_problem_is_named_at_once_and_no_value() {
         "listn_addr: unknown key (did you mean listen_addr?)",
         "MAX_REQUEST_BYTES: must be a size",
         "RETENTION_AUDIT: must be a length of time, at least 183d",
-        "CAPTURE_BODIES: not in this build",
+        "CAPTURE_BODIES: must be off, errors or all",
+        "CAPTURE_BODY_BYTES: must be a size",
         "AUDIT_POLICY: not in this build",
         "metrics_path: must be one value",
     ] {

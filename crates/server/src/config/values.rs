@@ -8,7 +8,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use domain::{ids::InstanceId, secret::Secret};
+use domain::{capture::Capture, ids::InstanceId, secret::Secret};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
@@ -240,6 +240,19 @@ impl Value for EncryptionKey {
     }
 }
 
+/// Which requests leave their bodies.
+impl Value for Capture {
+    const FORM: &'static str = "off, errors or all";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(&text.to_ascii_lowercase()).ok_or_else(must_be::<Self>)
+    }
+
+    fn show(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
 /// Several values, separated by commas.
 macro_rules! lists {
     ($($item:ty, $form:literal;)+) => {$(
@@ -454,8 +467,6 @@ choices! {
     /// Which database holds the state.
     DatabaseDriver: "sqlite (postgres, mysql: not in this build)"
         { Sqlite = "sqlite" } later ["postgres", "postgresql", "mysql", "mariadb"];
-    /// Whether bodies are kept beside records.
-    CaptureBodies: "off (errors, all: not in this build)" { Off = "off" } later ["errors", "all"];
     /// What happens to requests when the journal cannot be written.
     AuditPolicy: "strict (available: not in this build)"
         { Strict = "strict" } later ["available"];

@@ -6,10 +6,15 @@ use dataplane::{
     ports::{Grant, Live, ProviderKey},
     provider::Providers,
 };
-use domain::{glob::Glob, secret::Secret};
+use domain::{capture::Capture, glob::Glob, secret::Secret};
 use store::DirectoryRow;
 
-pub(super) fn build(row: DirectoryRow, providers: &Providers, live: Arc<Live>) -> Grant {
+pub(super) fn build(
+    row: DirectoryRow,
+    providers: &Providers,
+    capture: Capture,
+    live: Arc<Live>,
+) -> Grant {
     let DirectoryRow { token, project, keys, .. } = row;
     let labels = project.labels.merged(&token.labels);
     Grant {
@@ -25,6 +30,7 @@ pub(super) fn build(row: DirectoryRow, providers: &Providers, live: Arc<Live>) -
             .map(|models| models.into_iter().map(Glob::new).collect()),
         max_requests: token.max_requests,
         rate_limit_rpm: token.rate_limit_rpm,
+        capture: token.capture_bodies.or(project.capture_bodies).unwrap_or(capture),
         keys: provider_keys(keys, providers),
         live,
     }

@@ -259,6 +259,7 @@ fn with_live(grant: &Grant, live: Arc<Live>) -> Grant {
         allowed_models: grant.allowed_models.clone(),
         max_requests: grant.max_requests,
         rate_limit_rpm: grant.rate_limit_rpm,
+        capture: grant.capture,
         keys: grant.keys.clone(),
         live,
     }

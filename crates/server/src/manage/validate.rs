@@ -108,12 +108,9 @@ pub fn models(models: Vec<String>) -> Result<Vec<String>> {
     Ok(models)
 }
 
-/// Nothing captures bodies yet, so a wish for it is refused rather than ignored.
 pub fn capture(text: &str) -> Result<Capture> {
-    match Capture::parse(text) {
-        Some(Capture::Off) => Ok(Capture::Off),
-        _ => Err(Error::invalid("capture_bodies must be off (errors, all: not in this build)")),
-    }
+    Capture::parse(text)
+        .ok_or_else(|| Error::invalid("capture_bodies must be off, errors, all or null"))
 }
 
 /// A moment still to come.

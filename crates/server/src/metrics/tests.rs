@@ -55,6 +55,7 @@ fn record(model: &str) -> Record {
         cost: None,
         price_table: None,
         cache: CacheStatus::Off,
+        captured: Default::default(),
         duration_us: 20_000,
         upstream_us: None,
         ttfb_us: None,

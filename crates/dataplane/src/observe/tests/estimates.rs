@@ -56,6 +56,7 @@ fn record(operation: Operation, model: &str) -> Box<Record> {
         cost: None,
         price_table: None,
         cache: CacheStatus::Off,
+        captured: Default::default(),
         duration_us: 0,
         upstream_us: None,
         ttfb_us: None,

@@ -85,6 +85,18 @@ impl<'v, 'p> Reader<'v, 'p> {
         Some(parsed)
     }
 
+    /// The items of a list, whatever they are.
+    pub fn items(&mut self, key: &str) -> Vec<Yaml> {
+        match self.ask(key) {
+            None | Some(Yaml::Null) => Vec::new(),
+            Some(Yaml::Sequence(items)) => items.clone(),
+            Some(_) => {
+                self.problem_at(key, "must be a list");
+                Vec::new()
+            }
+        }
+    }
+
     /// The keys and values of a mapping.
     pub fn entries(&mut self, key: &str) -> Vec<(String, Yaml)> {
         let mapping = match self.ask(key) {
@@ -136,7 +148,8 @@ impl<'v, 'p> Reader<'v, 'p> {
         self.value.get(key)
     }
 
-    fn path_of(&self, key: &str) -> String {
+    /// Where a key below this mapping stands.
+    pub fn path_of(&self, key: &str) -> String {
         path_of(&self.path, key)
     }
 }

@@ -85,6 +85,7 @@ pub(crate) fn provider(name: &str, header: &'static str, scheme: &str) -> Arc<Pr
             stream_idle: day,
         },
         max_idle_connections_per_host: 1,
+        redaction: Arc::default(),
     })
 }
 
