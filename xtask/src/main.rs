@@ -10,6 +10,7 @@ mod args;
 mod bench;
 mod ci;
 mod clients;
+mod docs;
 mod fuzz;
 mod generate;
 mod licences;
@@ -36,6 +37,7 @@ cargo xtask TASK
   ci              fmt, tidy, licences, clippy, test, doc: what must hold
   tidy            crate and module edges, sizes, words, links
                   --bless writes the ratchet of long functions anew
+  docs            the pages and tables that are made from the code
   licences        licences, duplicates, wrappers and sources of dependencies
   fuzz [TARGET]   every fuzz target, or one; --seconds N each
   gen             realistic traffic in a data directory, on the product's own way
@@ -77,6 +79,7 @@ fn dispatch(mut args: Args) -> Result<()> {
         Some("test") => test::run(args),
         Some("ci") => ci::run(args),
         Some("tidy") => tidy::run(args),
+        Some("docs") => args.finish().and_then(|()| docs::run()),
         Some("licences") => args.finish().and_then(|()| licences::run()),
         Some("fuzz") => fuzz::run(args),
         Some("gen") => generate::run(args),

@@ -197,6 +197,7 @@ fn blank(model: &Model) -> Record {
         stream_response: false,
         finish_reason: None,
         partial: false,
+        captured: domain::capture::Captured::default(),
         request_bytes: 0,
         response_bytes: 0,
         events: None,

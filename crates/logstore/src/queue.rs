@@ -406,8 +406,7 @@ impl Intake {
         self.0.push(Item::Record(record, Vec::new(), stored))
     }
 
-    /// As [`Intake::finish`], with bodies, which are lost where there is no room
-    /// for them: the record says so.
+    /// The same with bodies, for which there may be no room: the record says so.
     pub fn finish_with_bodies(
         &self,
         mut record: Box<Record>,

@@ -12,6 +12,7 @@ pub mod alone;
 mod ingest;
 mod lanes;
 mod outbox;
+mod plane;
 mod segments;
 pub mod server;
 pub mod shutdown;

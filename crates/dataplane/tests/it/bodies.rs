@@ -4,7 +4,10 @@
 use std::io::Write as _;
 
 use dataplane::capture::CAPTURED_BYTES_TOTAL_MAX;
-use domain::{body::Body, capture::Capture, capture::Side};
+use domain::{
+    body::Body,
+    capture::{Capture, Side},
+};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::TcpStream};

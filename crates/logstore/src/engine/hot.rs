@@ -28,7 +28,7 @@ use crate::{
     fs::{Fs, JournalFile},
     recover::read_header,
     scan::{Batch, ResumePoint, Scanner, resume_point},
-    segment::{Dataset, Decoder},
+    segment::{Dataset, Decoder, decode::head},
 };
 
 /// What one thread reads before the next part.
@@ -48,7 +48,6 @@ pub(crate) struct HotFile {
     /// Numbers of lines that count: not sealed, not superseded.
     lines: Range<u64>,
     parts: Vec<Part>,
-    pub(crate) bytes: u64,
 }
 
 struct Part {
@@ -80,7 +79,7 @@ impl HotFile {
         }
         parts.push(Part { from, to: bytes });
         let (path, instance) = (path.to_owned(), instance.clone());
-        Ok(Self { path, file, instance, lines, parts, bytes })
+        Ok(Self { path, file, instance, lines, parts })
     }
 
     /// The number of the last committed line, if the file has one.
@@ -136,18 +135,12 @@ pub(crate) struct Hot {
     pub(crate) dataset: Dataset,
 }
 
-/// The dataset of a line: records begin alike, everything else says its stream.
+/// The dataset of a line; none of the journal's own lines.
 pub(crate) fn dataset_of(line: &[u8]) -> Option<Dataset> {
-    if line.starts_with(crate::format::RECORD_PREFIX) {
-        return Some(Dataset::Records);
+    match line.starts_with(INTERNAL_PREFIX) {
+        true => None,
+        false => head(line).dataset,
     }
-    if line.starts_with(INTERNAL_PREFIX) {
-        return None;
-    }
-    const KEY: &[u8] = b"\"stream\":\"";
-    let at = memchr::memmem::find(line, KEY)? + KEY.len();
-    let length = memchr::memchr(b'"', &line[at..])?;
-    Dataset::of_stream_name(std::str::from_utf8(&line[at..at + length]).ok()?)
 }
 
 impl Source for Hot {

@@ -69,10 +69,6 @@ impl Prefilter {
         Ok(Self { finders: needles.iter().map(finder).collect::<Result<_, _>>()? })
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.finders.is_empty()
-    }
-
     /// The first line of `lines` from `from` on (where a line begins) that may
     /// match, without its newline: where it begins and ends.
     pub(crate) fn next_line(&self, lines: &[u8], mut from: usize) -> Option<(usize, usize)> {

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::segment::{
     Dataset, column_of,
+    ids::INDEXED_COLUMNS,
     schema::{ATTRS, TS},
 };
 
@@ -26,9 +27,6 @@ use crate::segment::{
 const IDS_MAX: usize = 1024;
 /// What a word is looked for in.
 const WORD_FIELDS: [&str; 3] = ["msg", "error", "path"];
-/// Columns of which side indexes know the values.
-const ID_COLUMNS: [&str; 4] = ["record_id", "request_id", "correlation_id", "trace_id"];
-
 /// A condition on lines of one dataset.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -371,7 +369,7 @@ fn ids_of(expr: &Expr, dataset: Dataset) -> Option<Vec<String>> {
             (ids.len() <= IDS_MAX).then_some(ids)
         }
         Expr::Field(FieldRef::Known(field), Test::Any(literals))
-            if ID_COLUMNS.contains(&field.name)
+            if INDEXED_COLUMNS.contains(&field.name)
                 && column_of(dataset, field.name).is_some()
                 && literals.len() <= IDS_MAX =>
         {

@@ -11,21 +11,16 @@ mod bounds;
 mod open;
 mod source;
 
-use std::{
-    collections::BTreeMap,
-    ops::Range,
-    path::Path,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
-use arrow_array::{Array, cast::AsArray};
+use arrow_array::{Array, ArrayRef, StringArray, cast::AsArray, types::Int32Type};
+use arrow_buffer::BooleanBuffer;
 use arrow_schema::SchemaRef;
 use domain::{ids::InstanceId, time::Timestamp};
 use parking_lot::Mutex;
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     bloom_filter::Sbbf,
-    schema::types::SchemaDescPtr,
 };
 
 pub use self::{
@@ -33,7 +28,12 @@ pub use self::{
     bounds::{Bounds, PageBounds},
 };
 use self::{open::Places, source::Source};
-use super::{Dataset, SegmentError, ids::INDEXED_COLUMNS, map::Group, schema::TS};
+use super::{
+    Dataset, SegmentError,
+    ids::INDEXED_COLUMNS,
+    map::Group,
+    schema::{FileSchema, TS},
+};
 use crate::fs::Fs;
 
 /// Row groups whose places are kept decoded.
@@ -67,10 +67,7 @@ struct Inner {
     seqs: (u64, u64),
     times: (Timestamp, Timestamp),
     groups: Vec<GroupPlace>,
-    /// As the file has it.
-    schema: SchemaRef,
-    /// Made when the first row group is opened.
-    leaves: OnceLock<SchemaDescPtr>,
+    schema: Arc<FileSchema>,
     source: Arc<Source>,
     places: Places,
     ids_problem: Option<SegmentError>,
@@ -130,7 +127,7 @@ impl Segment {
 
     /// The columns of the file itself, which may lack what later builds added.
     pub fn file_schema(&self) -> &SchemaRef {
-        &self.0.schema
+        &self.0.schema.arrow
     }
 
     /// The rows of each row group, in order.
@@ -191,17 +188,17 @@ impl Segment {
         let Some(place) = self.0.groups.get(group) else { return Ok(Vec::new()) };
         let Some(leaf) = self.leaf(column)? else { return Ok(Vec::new()) };
         let opened = self.group(group)?;
-        let data_type = self.0.schema.field_with_name(column).map(|field| field.data_type());
+        let data_type = self.0.schema.arrow.field_with_name(column).map(|field| field.data_type());
         let Ok(data_type) = data_type else { return Ok(Vec::new()) };
-        self.guard(|| bounds::of(&opened.map, leaf, data_type, self.leaves()?, &opened.source)).map(
-            |mut pages| {
-                for page in &mut pages {
-                    page.rows =
-                        page.rows.start + place.rows.start..page.rows.end + place.rows.start;
-                }
-                pages
-            },
-        )
+        self.guard(|| {
+            bounds::of(&opened.map, leaf, data_type, self.0.schema.leaves()?, &opened.source)
+        })
+        .map(|mut pages| {
+            for page in &mut pages {
+                page.rows = page.rows.start + place.rows.start..page.rows.end + place.rows.start;
+            }
+            pages
+        })
     }
 
     /// False if no row of the row group can have this value in an id column
@@ -242,11 +239,12 @@ impl Segment {
     /// named): candidates, verified. Without a side index all rows are read.
     pub fn find(&self, id: &str, columns: &[&str]) -> Result<Vec<u64>, SegmentError> {
         let wanted = if columns.is_empty() { INDEXED_COLUMNS } else { columns };
-        let known = |name: &&&str| self.0.schema.field_with_name(name).is_ok();
+        let known = |name: &&&str| self.0.schema.arrow.field_with_name(name).is_ok();
         let wanted: Vec<&str> = wanted.iter().filter(known).copied().collect();
         let indexed = wanted.iter().all(|name| INDEXED_COLUMNS.contains(name));
         let candidates = if indexed { self.candidates(id)? } else { None };
-        let ranges = candidates.unwrap_or_else(|| Vec::from_iter([0..self.0.rows]));
+        let all = 0..self.0.rows;
+        let ranges = candidates.unwrap_or_else(|| std::iter::once(all).collect());
         if wanted.is_empty() || ranges.is_empty() {
             return Ok(Vec::new());
         }
@@ -254,13 +252,9 @@ impl Segment {
         let mut found = Vec::new();
         for batch in self.read(&Selection::Rows(ranges), &wanted)? {
             let batch = batch?;
-            let columns: Vec<_> =
-                batch.columns().iter().filter_map(|array| array.as_string_opt::<i32>()).collect();
+            let found_in: Vec<_> = batch.columns().iter().map(|array| equal(array, id)).collect();
             for (at, row) in (0..batch.num_rows()).zip(&mut rows) {
-                let has = |column: &&arrow_array::StringArray| {
-                    column.is_valid(at) && column.value(at) == id
-                };
-                if columns.iter().any(has) {
+                if found_in.iter().any(|found| found.value(at)) {
                     found.push(row);
                 }
             }
@@ -284,17 +278,9 @@ impl Segment {
         counts
     }
 
-    fn leaves(&self) -> parquet::errors::Result<&SchemaDescPtr> {
-        if let Some(leaves) = self.0.leaves.get() {
-            return Ok(leaves);
-        }
-        let made = open::leaves_of(&self.0.schema)?;
-        Ok(self.0.leaves.get_or_init(|| made))
-    }
-
     /// The leaf of a column that is no map.
     fn leaf(&self, column: &str) -> Result<Option<usize>, SegmentError> {
-        let leaves = self.leaves().map_err(|error| self.damaged(error))?;
+        let leaves = self.0.schema.leaves().map_err(|error| self.damaged(error))?;
         Ok(leaves.columns().iter().position(|leaf| leaf.path().parts() == [column]))
     }
 
@@ -307,7 +293,7 @@ impl Segment {
             Places::Ids(ids, groups) => {
                 let map = Arc::new(ids.group(&groups[at])?);
                 let sound = map.fits(self.0.source.bytes());
-                let leaves = self.leaves().map_err(|error| self.damaged(error))?;
+                let leaves = self.0.schema.leaves().map_err(|error| self.damaged(error))?;
                 if !sound || map.chunks.len() != leaves.num_columns() {
                     return Err(ids.damaged("the map of a row group is of another file"));
                 }
@@ -317,8 +303,8 @@ impl Segment {
         };
         let source = Arc::new(self.0.source.of_group(&map, checked));
         let metadata = self.guard(|| {
-            let metadata = Arc::new(map.metadata(self.leaves()?, None)?);
-            let options = ArrowReaderOptions::new().with_schema(Arc::clone(&self.0.schema));
+            let metadata = Arc::new(map.metadata(self.0.schema.leaves()?, None)?);
+            let options = ArrowReaderOptions::new().with_schema(Arc::clone(&self.0.schema.arrow));
             Ok(ArrowReaderMetadata::try_new(metadata, options)?)
         })?;
         let opened = Arc::new(Opened { map, metadata, source });
@@ -342,6 +328,24 @@ impl Segment {
     fn damaged(&self, what: impl ToString) -> SegmentError {
         SegmentError::Damaged { file: self.0.name.clone(), what: what.to_string() }
     }
+}
+
+/// Rows of a text column that are this text.
+fn equal(array: &ArrayRef, text: &str) -> BooleanBuffer {
+    let texts = |texts: &StringArray, at: usize| texts.is_valid(at) && texts.value(at) == text;
+    let rows = array.len();
+    if let Some(array) = array.as_string_opt::<i32>() {
+        return BooleanBuffer::collect_bool(rows, |row| texts(array, row));
+    }
+    let Some(words) = array.as_dictionary_opt::<Int32Type>() else {
+        return BooleanBuffer::new_unset(rows);
+    };
+    let Some(known) = words.values().as_string_opt::<i32>() else {
+        return BooleanBuffer::new_unset(rows);
+    };
+    let same: Vec<bool> = (0..known.len()).map(|at| texts(known, at)).collect();
+    let is = |row| words.key(row).is_some_and(|key| same.get(key).copied().unwrap_or(false));
+    BooleanBuffer::collect_bool(rows, is)
 }
 
 #[cfg(test)]

@@ -22,11 +22,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use domain::fields::{self, Kind, Stream};
+use parquet::{arrow::ArrowSchemaConverter, schema::types::SchemaDescPtr};
 
 /// Keys that no column has, and values that do not fit their column.
 pub const ATTRS: &str = "attrs";
@@ -367,9 +368,44 @@ pub(crate) fn kinds(dataset: Dataset) -> Vec<(String, String)> {
     fields.map(|name| (name.clone(), kind_of(name).as_str().to_owned())).collect()
 }
 
-/// The schema of a file whose side index says [`kinds`]. `None`: it has a kind
-/// that this build does not know.
-pub(crate) fn schema_of(kinds: &[(String, String)]) -> Option<Schema> {
+/// The schema of a file: the columns that it has.
+#[derive(Debug)]
+pub(crate) struct FileSchema {
+    pub arrow: SchemaRef,
+    kinds: Vec<(String, String)>,
+    leaves: OnceLock<SchemaDescPtr>,
+}
+
+impl FileSchema {
+    /// Of a file that says [`kinds`]. `None`: it has a kind that this build does
+    /// not know. Most files are as this build writes them, and share one.
+    pub(crate) fn of(dataset: Dataset, kinds: &[(String, String)]) -> Option<Arc<Self>> {
+        static OURS: LazyLock<Vec<Option<Arc<FileSchema>>>> = LazyLock::new(|| {
+            Dataset::ALL.iter().map(|dataset| FileSchema::new(self::kinds(*dataset))).collect()
+        });
+        let place = Dataset::ALL.iter().position(|known| *known == dataset)?;
+        match OURS.get(place) {
+            Some(Some(ours)) if ours.kinds == kinds => Some(Arc::clone(ours)),
+            _ => Self::new(kinds.to_vec()),
+        }
+    }
+
+    fn new(kinds: Vec<(String, String)>) -> Option<Arc<Self>> {
+        let arrow = Arc::new(schema_of(&kinds)?);
+        Some(Arc::new(Self { arrow, kinds, leaves: OnceLock::new() }))
+    }
+
+    /// The leaf columns of such a file.
+    pub(crate) fn leaves(&self) -> parquet::errors::Result<&SchemaDescPtr> {
+        if let Some(leaves) = self.leaves.get() {
+            return Ok(leaves);
+        }
+        let made = Arc::new(ArrowSchemaConverter::new().convert(&self.arrow)?);
+        Ok(self.leaves.get_or_init(|| made))
+    }
+}
+
+fn schema_of(kinds: &[(String, String)]) -> Option<Schema> {
     let fields = kinds.iter().map(|(name, kind)| {
         let id = COLUMN_IDS.iter().position(|known| known == name).map_or(0, |at| at + 1);
         Some(named_field(name, ColumnKind::parse(kind)?, id))

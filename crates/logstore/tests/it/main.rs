@@ -10,5 +10,6 @@ mod fake;
 mod golden;
 mod kill;
 mod model;
+mod segments;
 mod support;
 mod usage;

@@ -4,18 +4,14 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use dataplane::{
-    capture::Capturing,
     connect::Upstreams,
-    limits::Limits,
     listen::{Lane, accept},
-    observe::{Estimator, TextBudget},
-    plane::{Parts, Plane},
+    plane::Plane,
     ports::Outbox,
     upstream::Pools,
 };
 use domain::{
     audit::{Action, Actor, Detail, EntryContext, EntryDraft, Word},
-    price::PriceTable,
     record::Record,
 };
 use logstore::{
@@ -31,6 +27,7 @@ use super::{
     Ground, StartError, VERSION, adapters,
     lanes::{Lanes, Nudge},
     outbox::JournalOutbox,
+    plane,
     segments,
     tls::{self, TlsFiles},
 };
@@ -50,10 +47,6 @@ use crate::{
 
 /// How often aggregates of refusals are looked at.
 const COALESCE_INTERVAL: Duration = Duration::from_millis(250);
-/// A head must arrive, and an idle connection is kept, for this long.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// A client may fall silent in the middle of its body for this long.
-const REQUEST_BODY_IDLE: Duration = Duration::from_secs(60);
 /// For showing the last lines once the journal is closed.
 pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// For sealing what the journal holds at the end.
@@ -155,7 +148,7 @@ impl Server {
         )
         .await?;
         let outbox = outbox(&ground, &intake, manner);
-        let plane = plane(&ground, &directory, outbox, &store)?;
+        let plane = plane::start(&ground, &directory, outbox, &store)?;
         adapters::measure_journal(&metrics, &intake)?;
         adapters::measure_plane(&metrics, &plane)?;
         adapters::measure_entries(&metrics, &store)?;
@@ -379,54 +372,6 @@ fn outbox(ground: &Ground, intake: &logstore::Intake, manner: Manner) -> Arc<dyn
     }
     let holds_answers = matches!(ground.config.settings.journal_sync, JournalSync::Each);
     Arc::new(JournalOutbox { intake: intake.clone(), holds_answers })
-}
-
-fn plane(
-    ground: &Ground,
-    directory: &Arc<TokenDirectory>,
-    outbox: Arc<dyn Outbox>,
-    store: &Store,
-) -> Result<Arc<Plane>, StartError> {
-    let settings = &ground.config.settings;
-    let estimator = Estimator::start(TextBudget::default()).map_err(|source| {
-        StartError::System { what: "start the estimator's thread".into(), source }
-    })?;
-    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    let capturing = Capturing::start(size(settings.capture_body_bytes.0)).map_err(|source| {
-        StartError::System { what: "start the redactor's thread".into(), source }
-    })?;
-    let limits = Limits {
-        request_bytes_max: settings.max_request_bytes.0,
-        buffered_bytes_max: size(settings.max_buffered_bytes.0),
-        concurrent_requests_max: size(settings.max_concurrent_requests.0.into()),
-        connections_max: size(settings.max_connections.0.into()),
-        header_read_timeout: HEADER_READ_TIMEOUT,
-        request_body_idle: REQUEST_BODY_IDLE,
-        shutdown_timeout: settings.shutdown_timeout,
-    };
-    Ok(Plane::new(Parts {
-        directory: directory.clone(),
-        outbox,
-        clock: Arc::clone(&ground.clock),
-        rng: Arc::clone(&ground.rng),
-        hash_key: store.token_hash_key().clone(),
-        providers: Arc::new(ground.config.providers.clone()),
-        prices: Arc::new(prices(ground)?),
-        estimator,
-        capturing,
-        verbosity: ground.levels.clone(),
-        limits,
-        trusted_proxies: settings.trusted_proxies.clone(),
-    }))
-}
-
-fn prices(ground: &Ground) -> Result<PriceTable, StartError> {
-    let shipped = PriceTable::shipped();
-    let Some(path) = &ground.config.settings.price_table_path else { return Ok(shipped) };
-    let failed = |source| StartError::Prices { path: path.clone(), source };
-    let own = std::fs::read_to_string(path).map_err(|error| failed(error.into()))?;
-    let own = PriceTable::parse(&own).map_err(|error| failed(error.into()))?;
-    Ok(shipped.overridden_by(own))
 }
 
 fn readiness(intake: &logstore::Intake, directory: &Arc<TokenDirectory>) -> Arc<Readiness> {

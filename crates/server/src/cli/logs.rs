@@ -131,8 +131,11 @@ Lists, phrases, regexes, alternatives:  status:429,5xx  \"rate limit\"  error:/t
 struct SearchArgs {
     /// What to look for, in the query language; without it everything
     query: Option<String>,
+    /// Files of JSON lines to search instead, plain, .gz or .zst; - for standard input
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
     /// Show only the newest matches, oldest of them first, or the first groups;
-    /// 0 shows all [default: 100]
+    /// 0 shows all [default: 100; of files all]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     limit: Option<usize>,
     /// Show the newest first
@@ -214,6 +217,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
+    #[error("{0} for a data directory, not for files")]
+    NotOfFiles(&'static str),
     #[error("there are neither records nor traces in {}", .0.display())]
     Nothing(PathBuf),
     #[error("{}{error}", flag_name(.flag))]
@@ -257,33 +262,51 @@ fn execute(command: &LogsCommand, around: &mut Surroundings<'_>) -> Result<u8, T
         // Taken before it comes here: see `redaction`.
         Command::Redact(_) => Ok(NOTHING),
         Command::Tail(args) => {
-            let question = args.filter.question(args.query.as_deref(), around.now)?;
+            let question = args.filter.question(args.query.as_deref(), around.now, false)?;
             let plan = Plan { limit: Some(args.lines), reverse: false, context: 0 };
             print(&door, question, plan, &args.show, around)
         }
-        Command::Search(args) => run_search(&door, args, around),
+        Command::Search(args) => {
+            let (query, files) = args.query_and_files();
+            let door = if files.is_empty() { door } else { Door::files(files) };
+            run_search(&door, query, args, around)
+        }
+    }
+}
+
+impl SearchArgs {
+    /// A lone `-` is standard input, of which everything is asked.
+    fn query_and_files(&self) -> (Option<&str>, Vec<PathBuf>) {
+        match self.query.as_deref() {
+            Some("-") if self.files.is_empty() => (None, vec![PathBuf::from("-")]),
+            query => (query, self.files.clone()),
+        }
     }
 }
 
 fn run_search(
     door: &Door,
+    query: Option<&str>,
     args: &SearchArgs,
     around: &mut Surroundings<'_>,
 ) -> Result<u8, Trouble> {
-    let mut question = args.filter.question(args.query.as_deref(), around.now)?;
+    let is_foreign = matches!(door, Door::Files { .. });
+    let mut question = args.filter.question(query, around.now, is_foreign)?;
     let limit = match args.limit {
         Some(0) => None,
+        None if is_foreign && !args.reverse => None,
         limit => Some(limit.unwrap_or(LIMIT_DEFAULT)),
     };
     if args.count {
         door.check()?;
         return search::count(door, question, args.show.explain, around);
     }
-    if let Some(stats) = stats::asked(args.stats.as_deref(), args.bucket.as_deref())? {
+    let stats = stats::asked(args.stats.as_deref(), args.bucket.as_deref(), is_foreign)?;
+    if let Some(stats) = stats {
         door.check()?;
         question.streams = args.filter.streams(&[Stream::Record]);
         question.limit = groups(&stats, args.limit, limit);
-        let format = (args.show.output, args.show.explain);
+        let format = (args.show.format(false), args.show.explain);
         return stats::run(door, question, &stats, format, around);
     }
     let context = usize::try_from(args.context).unwrap_or_default();

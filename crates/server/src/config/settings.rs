@@ -146,7 +146,7 @@ settings! {
         /// Whose bodies are kept beside their records, redacted first: of no
         /// request, of those that did not end well, of all. Projects and tokens
         /// may override it. What is taken out of them stands under `redaction`
-        /// in the file: see bodies.md.
+        /// in the file: see [bodies.md](bodies.md).
         capture_bodies: Capture = "CAPTURE_BODIES", "off";
         /// Kept of a body, at most 8 MiB.
         capture_body_bytes: Bytes = "CAPTURE_BODY_BYTES", "64KiB";

@@ -37,6 +37,8 @@ pub struct Look {
     pub columns_max: Option<usize>,
     /// Neighbours are printed too: matches bear a mark.
     pub marks: bool,
+    /// The lines are anybody's and may be no JSON.
+    pub foreign: bool,
 }
 
 /// A wider cell is cut in a table; the other formats show all of it.
@@ -83,16 +85,48 @@ impl Printer {
             Format::Csv => self.print_csv(out, line),
             Format::Json if !self.chosen.is_empty() => self.print_json(out, line),
             Format::Logfmt => self.print_logfmt(out, line),
+            Format::Json if self.look.foreign && !is_object(line) => {
+                let mut wrapped = b"{\"text\":".to_vec();
+                domain::json::write_text(&mut wrapped, &String::from_utf8_lossy(line));
+                wrapped.push(b'}');
+                self.print_whole(out, &wrapped)
+            }
             Format::Json | Format::Raw => self.print_whole(out, line),
         }
     }
 
-    /// Prints what was held back.
+    /// Says that lines were left out here, where people read.
+    pub fn gap(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        match self.format {
+            Format::Table => self.rows.push((vec![GAP.to_owned()], FAINT)),
+            Format::Raw => writeln!(out, "{GAP}")?,
+            Format::Json | Format::Csv | Format::Logfmt => {}
+        }
+        Ok(())
+    }
+
+    /// Prints what was held back. CSV has a heading even without a row.
     pub fn flush(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.print_rows(out)?;
+        if self.format == Format::Csv {
+            self.print_head(out)?;
+        }
+        out.flush()
+    }
+
+    fn print_rows(&mut self, out: &mut dyn Write) -> io::Result<()> {
         let rows = std::mem::take(&mut self.rows);
         self.rows_bytes = 0;
-        self.grid.print(out, &rows)?;
-        out.flush()
+        self.grid.print(out, &rows)
+    }
+
+    fn print_head(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if self.head_printed {
+            return Ok(());
+        }
+        self.head_printed = true;
+        let head = csv::row(self.columns.iter().map(|column| column.heading.as_str()));
+        out.write_all(head.as_bytes())
     }
 
     fn print_row(&mut self, out: &mut dyn Write, line: &[u8], context: bool) -> io::Result<()> {
@@ -113,9 +147,7 @@ impl Printer {
         self.rows_bytes += cells.iter().map(String::len).sum::<usize>();
         self.rows.push((cells, color(&parsed, context)));
         if self.rows.len() >= ROWS_MAX || self.rows_bytes >= ROWS_BYTES_MAX {
-            let rows = std::mem::take(&mut self.rows);
-            self.rows_bytes = 0;
-            self.grid.print(out, &rows)?;
+            self.print_rows(out)?;
         }
         Ok(())
     }
@@ -129,11 +161,7 @@ impl Printer {
     }
 
     fn print_csv(&mut self, out: &mut dyn Write, line: &[u8]) -> io::Result<()> {
-        if !self.head_printed {
-            self.head_printed = true;
-            let head = csv::row(self.columns.iter().map(|column| column.heading.as_str()));
-            out.write_all(head.as_bytes())?;
-        }
+        self.print_head(out)?;
         let line = Line::parse(line);
         let cells: Vec<String> = self.columns.iter().map(|column| column.cell(&line)).collect();
         out.write_all(csv::row(cells.iter().map(String::as_str)).as_bytes())
@@ -188,6 +216,12 @@ fn millis(time: &str) -> &str {
     time.get(..23).filter(|_| is_ours).unwrap_or(time)
 }
 
+fn is_object(line: &[u8]) -> bool {
+    serde_json::from_slice::<Line>(line).is_ok()
+}
+
+/// As grep has it.
+const GAP: &str = "--";
 const FAINT: &str = "\x1b[2m";
 const RED: &str = "\x1b[31m";
 const YELLOW: &str = "\x1b[33m";

@@ -118,7 +118,7 @@ pub const USAGE: &[RecordField] = &[
         kind: Kind::Text,
         unit: "",
         when: "bodies were to be kept and there were any",
-        meaning: "Words joined by commas: `request`, `response` for the bodies that are kept, then `…_truncated`, `…_redacted` or `…_omitted_REASON` for either; see bodies.md.",
+        meaning: "Words joined by commas: `request`, `response` for the bodies that are kept, then `…_truncated`, `…_redacted` or `…_omitted_REASON` for either; see [bodies.md](bodies.md).",
         otel: "llm_proxy.captured",
         ecs: "llm_proxy.captured",
         ocsf: "unmapped.captured",

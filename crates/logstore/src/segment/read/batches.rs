@@ -18,12 +18,17 @@ use crate::segment::{PAGE_ROWS, SegmentError, schema};
 /// what lies between and drop it.
 const SPARSE: u64 = 64;
 
-/// Batches of at most [`PAGE_ROWS`] rows, none across row groups.
+/// Rows at once where a row may have a captured body.
+const BODY_ROWS: usize = 128;
+
+/// Batches of at most [`PAGE_ROWS`] rows (fewer of bodies), none across row
+/// groups.
 pub struct Batches {
     segment: Segment,
     /// What is wanted, and which of it the file has.
     schema: SchemaRef,
     present: Vec<usize>,
+    batch_rows: usize,
     /// Row groups to come, and their rows (within them).
     groups: VecDeque<(usize, Vec<Range<u64>>)>,
     reader: Option<ParquetRecordBatchReader>,
@@ -44,7 +49,7 @@ impl Batches {
         let full = schema::schema(segment.dataset());
         let wanted = full.fields().iter().filter(|field| columns.contains(&field.name().as_str()));
         let fields: Vec<_> = wanted.cloned().collect();
-        let file = &segment.0.schema;
+        let file = &segment.0.schema.arrow;
         let present = fields.iter().filter_map(|field| file.index_of(field.name()).ok()).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, full.metadata().clone()));
         let groups = match rows {
@@ -59,7 +64,9 @@ impl Batches {
                 split(&segment, ranges)
             }
         };
-        Ok(Self { segment, schema, present, groups, reader: None })
+        let large = schema.fields().iter().any(|field| field.name() == "body");
+        let batch_rows = if large { BODY_ROWS } else { PAGE_ROWS };
+        Ok(Self { segment, schema, present, batch_rows, groups, reader: None })
     }
 
     /// The columns of the batches.
@@ -83,14 +90,14 @@ impl Batches {
         self.segment.guard(|| {
             let size = |row: u64| usize::try_from(row).unwrap_or(usize::MAX);
             let ranges = rows.iter().map(|range| size(range.start)..size(range.end));
-            let leaves = self.segment.leaves()?;
+            let leaves = self.segment.0.schema.leaves()?;
             let mask = ProjectionMask::roots(leaves, self.present.iter().copied());
             let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
                 (*opened.source).clone(),
                 opened.metadata.clone(),
             )
             .with_projection(mask)
-            .with_batch_size(PAGE_ROWS);
+            .with_batch_size(self.batch_rows);
             if selected < total {
                 let selection = RowSelection::from_consecutive_ranges(ranges, size(total));
                 builder = builder.with_row_selection(selection).with_row_selection_policy(policy);

@@ -2,15 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use arrow_schema::SchemaRef;
 use domain::{ids::InstanceId, time::Timestamp};
-use parquet::{
-    arrow::ArrowSchemaConverter,
-    file::{
-        metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
-        statistics::Statistics,
-    },
-    schema::types::{SchemaDescPtr, SchemaDescriptor},
+use parquet::file::{
+    metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
+    statistics::Statistics,
 };
 
 use super::{
@@ -23,7 +18,7 @@ use crate::{
         Dataset, FORMAT, SegmentError,
         ids::{GroupSummary, Ids, Summary},
         map::Group,
-        schema::{self, TS},
+        schema::{FileSchema, TS},
     },
 };
 
@@ -90,28 +85,22 @@ fn inner(
     });
     let groups = groups.collect::<Option<Vec<_>>>()?;
     let time = Timestamp::from_micros;
+    let dataset = Dataset::parse(&summary.dataset)?;
     (first == summary.rows).then_some(())?;
     Some(Inner {
         name: path.display().to_string(),
-        dataset: Dataset::parse(&summary.dataset)?,
+        dataset,
         instance: InstanceId::parse(&summary.instance),
         rows: summary.rows,
         seqs: (summary.first_seq, summary.last_seq),
         times: (time(summary.min_ts), time(summary.max_ts)),
         groups,
-        schema: Arc::new(schema::schema_of(&summary.columns)?),
-        leaves: std::sync::OnceLock::new(),
+        schema: FileSchema::of(dataset, &summary.columns)?,
         source: Arc::new(source),
         places: places(summary.groups.clone()),
         ids_problem,
         opened: Default::default(),
     })
-}
-
-/// The leaf columns of a file with this schema.
-pub(super) fn leaves_of(schema: &SchemaRef) -> parquet::errors::Result<SchemaDescPtr> {
-    let leaves: SchemaDescriptor = ArrowSchemaConverter::new().convert(schema)?;
-    Ok(Arc::new(leaves))
 }
 
 /// What the file says of itself. Nothing in it is trusted to be consistent.
@@ -126,9 +115,10 @@ fn by_footer(source: &Source) -> Result<(Summary, Vec<Arc<Group>>), ReadError> {
     let number = |key: &str| said(key).and_then(|text| text.parse().ok()).unwrap_or(0u64);
     let columns = said("columns").unwrap_or_default();
     let columns: Vec<(String, String)> = serde_json::from_str(&columns)?;
-    let schema: SchemaRef =
-        Arc::new(schema::schema_of(&columns).ok_or("its columns are of unknown kinds")?);
-    let leaves = leaves_of(&schema)?;
+    let dataset = said("dataset").and_then(|name| Dataset::parse(&name));
+    let dataset = dataset.ok_or("it names no dataset")?;
+    let schema = FileSchema::of(dataset, &columns).ok_or("its columns are of unknown kinds")?;
+    let leaves = schema.leaves()?;
     let found = metadata.file_metadata().schema_descr();
     let same = found.num_columns() == leaves.num_columns()
         && found.columns().iter().zip(leaves.columns()).all(|(found, known)| {
@@ -149,7 +139,7 @@ fn by_footer(source: &Source) -> Result<(Summary, Vec<Arc<Group>>), ReadError> {
     }
     let summary = Summary {
         format: number("format"),
-        dataset: said("dataset").unwrap_or_default(),
+        dataset: dataset.as_str().to_owned(),
         instance: said("instance").unwrap_or_default(),
         version: said("version").unwrap_or_default(),
         parquet_bytes: source.bytes(),

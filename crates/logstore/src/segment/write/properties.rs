@@ -26,6 +26,20 @@ const DICTIONARY_BYTES: usize = 128 * 1024;
 const BLOOMED: &[&str] =
     &["record_id", "request_id", "correlation_id", "trace_id", "upstream_request_id", "id"];
 const BLOOM_FALSE: f64 = 0.05;
+/// Text whose bounds or absence may rule a page out; of others they would cost
+/// two comparisons a row and say nothing.
+const BOUNDED: &[&str] = &[
+    "level",
+    "outcome",
+    "error_code",
+    "error",
+    "finish_reason",
+    "model",
+    "action",
+    "result",
+    "target",
+    "component",
+];
 /// Integers of few kinds.
 const CODES: &[&str] = &["schema", "status_code", "upstream_status_code", "attempts", "status"];
 
@@ -58,6 +72,9 @@ pub(super) fn of(dataset: Dataset, options: &SealOptions) -> Result<WriterProper
     for column in &schema::layout(dataset).columns {
         let name = column.name;
         builder = match column.kind {
+            ColumnKind::Text if !BOUNDED.contains(&name) => {
+                builder.set_column_statistics_enabled(name.into(), EnabledStatistics::None)
+            }
             ColumnKind::Text | ColumnKind::Boolean => builder,
             ColumnKind::Integer if CODES.contains(&name) => builder,
             ColumnKind::Integer | ColumnKind::Time | ColumnKind::Decimal => {

@@ -9,7 +9,7 @@ use domain::{
 use logstore::engine::Search;
 
 use super::Trouble;
-use crate::render::{Column, Format, Look};
+use crate::render::{Column, Format};
 
 #[derive(Debug, Args)]
 pub(super) struct FilterArgs {
@@ -75,13 +75,23 @@ pub(super) enum StreamArg {
 }
 
 impl FilterArgs {
-    /// The question, about all streams unless a flag says otherwise.
-    pub fn question(&self, query: Option<&str>, now: Timestamp) -> Result<Search, Trouble> {
+    /// The question, about all streams unless a flag says otherwise; of files
+    /// the query names their own fields.
+    pub fn question(
+        &self,
+        query: Option<&str>,
+        now: Timestamp,
+        is_foreign: bool,
+    ) -> Result<Search, Trouble> {
         let flags = self.flags(query);
-        let wrong = |error: domain::query::flags::FlagError| {
-            Trouble::wrong(error.flag, flags.value_of(error.flag).unwrap_or_default(), error.error)
-        };
-        let expr = flags.expr(now).map_err(wrong)?;
+        let expr = if is_foreign { flags.expr_for_foreign(now) } else { flags.expr(now) };
+        let expr = expr.map_err(|error| {
+            let typed = flags.value_of(error.flag).unwrap_or_default();
+            Trouble::wrong(error.flag, typed, error.error)
+        })?;
+        if is_foreign && self.stream.is_some() {
+            return Err(Trouble::NotOfFiles("--stream is"));
+        }
         let since = moment("since", self.since.as_ref(), now)?;
         let until = moment("until", self.until.as_ref(), now)?;
         let streams = self.streams(Stream::ALL);
@@ -139,9 +149,9 @@ pub(super) struct ShowArgs {
     /// Fields to show, in order
     #[arg(long, value_delimiter = ',', value_name = "FIELDS")]
     fields: Vec<String>,
-    /// How lines are printed
-    #[arg(short = 'o', long, value_enum, default_value = "table")]
-    pub output: Format,
+    /// How lines are printed [default: table; raw for files]
+    #[arg(short = 'o', long, value_enum)]
+    output: Option<Format>,
     /// Go on with lines as they are written
     #[arg(short = 'f', long)]
     pub follow: bool,
@@ -151,14 +161,17 @@ pub(super) struct ShowArgs {
 }
 
 impl ShowArgs {
-    pub fn columns(&self) -> Result<Vec<Column>, Trouble> {
-        let column = |name: &String| {
-            Column::parse(name).map_err(|error| Trouble::wrong("fields", name, error))
-        };
-        self.fields.iter().map(column).collect()
+    pub fn format(&self, is_foreign: bool) -> Format {
+        let default = if is_foreign { Format::Raw } else { Format::Table };
+        self.output.unwrap_or(default)
     }
 
-    pub fn look(&self, around: &super::Surroundings<'_>, marks: bool) -> Look {
-        Look { terminal: around.terminal, color: around.color, columns_max: around.columns, marks }
+    /// The columns asked for; the fields of files are whatever they have.
+    pub fn columns(&self, is_foreign: bool) -> Result<Vec<Column>, Trouble> {
+        let column = |name: &String| match is_foreign {
+            true => Ok(Column::foreign(name)),
+            false => Column::parse(name).map_err(|error| Trouble::wrong("fields", name, error)),
+        };
+        self.fields.iter().map(column).collect()
     }
 }

@@ -2,23 +2,40 @@
 //!
 //! Every command asks a [`Door`] and prints what it answers with.
 
-use std::{ops::ControlFlow, path::PathBuf, sync::Arc};
+mod directory;
+mod files;
 
-use domain::query::{Expr, Stats};
+use std::{io, ops::ControlFlow, path::PathBuf, sync::Arc};
+
+use domain::query::Stats;
 use logstore::{
     cursor::Cursor,
-    engine::{self, Hit, Report, Search, Sources, Table},
+    engine::{Search, Table},
     fs::{Fs, StdFs},
 };
 
 use super::Trouble;
-use crate::manage::story::{self, StoryLine};
+use crate::manage::story::StoryLine;
 
 /// A way to lines.
 pub(super) enum Door {
     /// A data directory, whether a server runs on it or not.
     Directory { fs: Arc<dyn Fs>, data_dir: PathBuf },
+    /// Anybody's files of lines, `-` among them for standard input.
+    Files { fs: Arc<dyn Fs>, paths: Vec<PathBuf> },
 }
+
+/// A line of an answer.
+pub(super) struct Found<'l> {
+    pub line: &'l [u8],
+    /// A neighbour of a match.
+    pub context: bool,
+    /// Lines were left out before this one.
+    pub gap: bool,
+}
+
+/// Takes the lines of an answer; an error ends the search.
+pub(super) type Visit<'v> = dyn FnMut(Found<'_>) -> io::Result<()> + 'v;
 
 /// What an answer rests on.
 #[derive(Debug, Default)]
@@ -46,54 +63,77 @@ impl Door {
         Self::Directory { fs: Arc::new(StdFs), data_dir }
     }
 
+    pub fn files(paths: Vec<PathBuf>) -> Self {
+        Self::Files { fs: Arc::new(StdFs), paths }
+    }
+
     /// Refuses a directory that holds nothing to read.
     pub fn check(&self) -> Result<(), Trouble> {
-        let Self::Directory { data_dir, .. } = self;
-        let places = [logstore::journal_dir(data_dir), data_dir.join("logs")];
-        match places.iter().any(|place| place.is_dir()) {
-            true => Ok(()),
-            false => Err(Trouble::Nothing(data_dir.clone())),
+        match self {
+            Self::Directory { data_dir, .. } => directory::check(data_dir),
+            Self::Files { .. } => Ok(()),
         }
     }
 
-    fn sources(&self) -> Result<Sources, Trouble> {
-        let Self::Directory { fs, data_dir } = self;
-        Ok(Sources::open(fs, data_dir)?)
+    /// Visits the lines that match, in the order asked for.
+    pub fn search(&self, question: &Search, visit: &mut Visit<'_>) -> Result<Answer, Trouble> {
+        match self {
+            Self::Directory { fs, data_dir } => directory::search(fs, data_dir, question, visit),
+            Self::Files { fs, paths } => files::search(fs, paths, question, visit),
+        }
     }
 
-    /// Visits the lines that match, in the order asked for.
-    pub fn search(
+    /// Visits the newest `limit` of them, oldest first.
+    pub fn newest(
         &self,
         question: &Search,
-        visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
+        limit: usize,
+        visit: &mut Visit<'_>,
     ) -> Result<Answer, Trouble> {
-        let report = engine::search(&self.sources()?, question, visit)?;
-        Ok(answer(question, report))
+        match self {
+            Self::Directory { fs, data_dir } => {
+                directory::newest(fs, data_dir, question, limit, visit)
+            }
+            Self::Files { fs, paths } => files::newest(fs, paths, question, limit, visit),
+        }
     }
 
     pub fn count(&self, question: &Search) -> Result<Answer, Trouble> {
-        let report = engine::count(&self.sources()?, question)?;
-        Ok(answer(question, report))
+        match self {
+            Self::Directory { fs, data_dir } => directory::count(fs, data_dir, question),
+            Self::Files { fs, paths } => files::count(fs, paths, question),
+        }
     }
 
     pub fn stats(&self, question: &Search, stats: &Stats) -> Result<(Table, Answer), Trouble> {
-        let (table, report) = engine::stats(&self.sources()?, question, stats)?;
-        Ok((table, answer(question, report)))
+        match self {
+            Self::Directory { fs, data_dir } => directory::stats(fs, data_dir, question, stats),
+            Self::Files { .. } => Err(Trouble::NotOfFiles("--stats and --bucket are")),
+        }
     }
 
     /// The story of any id.
     pub fn story(&self, id: &str) -> Result<Tale, Trouble> {
-        let story = story::gather(&self.sources()?, id, None)?;
-        let question = Search::new(Expr::All);
-        let mut answer = answer(&question, story.report);
-        answer.matched = story.lines.len() as u64;
-        Ok(Tale { lines: story.lines, cut: story.cut, answer })
+        match self {
+            Self::Directory { fs, data_dir } => directory::story(fs, data_dir, id),
+            Self::Files { .. } => Err(Trouble::NotOfFiles("show is")),
+        }
     }
 }
 
-fn answer(question: &Search, report: Report) -> Answer {
-    let mut missing: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
-    missing.extend(report.stopped.map(|stop| stop.to_string()));
-    let explain = format!("query        {}\n{}", question.expr, report.explain);
-    Answer { matched: report.matched, missing, ends: report.complete_to, explain }
+/// Runs `search` with a visitor that can fail, which ends it early.
+fn visiting<R>(
+    visit: &mut Visit<'_>,
+    search: impl FnOnce(&mut dyn FnMut(Found<'_>) -> ControlFlow<()>) -> Result<R, Trouble>,
+) -> Result<R, Trouble> {
+    let mut visited = Ok(());
+    let report = search(&mut |found| {
+        visited = visit(found);
+        match visited {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    })?;
+    visited?;
+    Ok(report)
 }

@@ -58,7 +58,8 @@ fn rows() -> Vec<[String; 5]> {
                 .map(|stream| stream.as_str())
                 .collect();
             let described = fields::RECORD_FIELDS.iter().find(|known| known.name == field.name);
-            let (unit, meaning) = described.map_or(("", ""), |known| (known.unit, known.meaning));
+            let note = || ("", fields::note(*stream, field.name));
+            let (unit, meaning) = described.map_or_else(note, |it| (it.unit, it.meaning));
             rows.push([
                 field.name.to_owned(),
                 kind(field.kind).to_owned(),

@@ -13,7 +13,7 @@ use logstore::{
 
 use super::{
     Trouble,
-    door::{Answer, Door},
+    door::{Answer, Door, Found},
     search::Sink,
 };
 
@@ -31,7 +31,9 @@ pub(super) fn run(
     err: &mut dyn Write,
     stop: &dyn Fn() -> bool,
 ) -> Result<(), Trouble> {
-    let Door::Directory { fs, data_dir } = door;
+    let Door::Directory { fs, data_dir } = door else {
+        return Err(Trouble::NotOfFiles("--follow is"));
+    };
     let mut filter = Filter::new(question)?;
     let mut crowd = Crowd {
         fs: Arc::clone(fs),
@@ -54,7 +56,7 @@ pub(super) fn run(
                 for line in lines {
                     if filter.matches(line) {
                         printed = true;
-                        sink.print(line, false)?;
+                        sink.print(&Found { line, context: false, gap: false })?;
                     }
                 }
                 Ok(())

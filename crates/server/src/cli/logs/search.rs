@@ -2,20 +2,19 @@
 
 use std::{
     io::{self, Write},
-    ops::ControlFlow,
     sync::Arc,
 };
 
-use logstore::engine::{Order, Position, Search};
+use logstore::engine::{Order, Search};
 
 use super::{
     FOUND, NOTHING, Surroundings, TROUBLE, Trouble,
     args::ShowArgs,
-    door::{Answer, Door},
+    door::{Answer, Door, Found},
     follow,
     meter::Meter,
 };
-use crate::render::{Printer, usual};
+use crate::render::{Look, Printer, usual};
 
 /// What is done with the lines that match.
 #[derive(Clone, Copy, Debug)]
@@ -27,10 +26,6 @@ pub(super) struct Plan {
     pub context: usize,
 }
 
-/// Lines of an answer that is turned around are held in memory up to here;
-/// beyond it the files are read twice.
-const HELD_BYTES_MAX: usize = 64 << 20;
-
 /// Prints the lines that match.
 pub(super) fn run(
     door: &Door,
@@ -39,21 +34,30 @@ pub(super) fn run(
     show: &ShowArgs,
     around: &mut Surroundings<'_>,
 ) -> Result<u8, Trouble> {
-    let look = show.look(around, plan.context > 0);
-    let printer = Printer::new(show.output, show.columns()?, usual(&question.streams), look);
+    let is_foreign = matches!(door, Door::Files { .. });
+    let look = Look {
+        terminal: around.terminal,
+        color: around.color,
+        columns_max: around.columns,
+        marks: plan.context > 0,
+        foreign: is_foreign,
+    };
+    let columns = show.columns(is_foreign)?;
+    let format = show.format(is_foreign);
+    let printer = Printer::new(format, columns, usual(&question.streams), look);
     question.context = plan.context;
     let mut sink = Sink { out: &mut *around.out, printer, meter: meter(around.meter.take()) };
     watch(&mut question, sink.meter.as_ref());
+    let print = &mut |found: Found<'_>| sink.print(&found);
     let answer = match (plan.limit, plan.reverse) {
-        (Some(0), _) => door.count(&Search { limit: Some(0), ..question.clone() })?,
-        (Some(limit), false) => newest(door, &question, limit, &mut sink)?,
+        (Some(limit), false) => door.newest(&question, limit, print)?,
         (limit, true) => {
             let question = Search { order: Order::NewestFirst, limit, ..question.clone() };
-            straight(door, &question, &mut sink)?
+            door.search(&question, print)?
         }
         (None, false) => {
             let question = Search { order: Order::OldestFirst, ..question.clone() };
-            straight(door, &question, &mut sink)?
+            door.search(&question, print)?
         }
     };
     sink.flush()?;
@@ -122,77 +126,16 @@ pub(super) struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    pub fn print(&mut self, line: &[u8], context: bool) -> io::Result<()> {
+    pub fn print(&mut self, found: &Found<'_>) -> io::Result<()> {
         let _quiet = self.meter.as_ref().map(|meter| meter.quiet());
-        self.printer.print(self.out, line, context)
+        if found.gap {
+            self.printer.gap(self.out)?;
+        }
+        self.printer.print(self.out, found.line, found.context)
     }
 
     pub fn flush(&mut self) -> io::Result<()> {
         let _quiet = self.meter.as_ref().map(|meter| meter.quiet());
         self.printer.flush(self.out)
     }
-}
-
-/// Prints lines as they come.
-fn straight(door: &Door, question: &Search, sink: &mut Sink<'_>) -> Result<Answer, Trouble> {
-    let mut printed = Ok(());
-    let answer = door.search(question, &mut |hit| {
-        printed = sink.print(hit.line, hit.context);
-        match printed {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        }
-    })?;
-    printed?;
-    Ok(answer)
-}
-
-/// Prints the newest lines, the oldest of them first.
-fn newest(
-    door: &Door,
-    question: &Search,
-    limit: usize,
-    sink: &mut Sink<'_>,
-) -> Result<Answer, Trouble> {
-    let backwards = Search { order: Order::NewestFirst, limit: Some(limit), ..question.clone() };
-    let mut held: Vec<(Vec<u8>, bool)> = Vec::new();
-    let (mut bytes, mut count) = (0, 0_usize);
-    let mut oldest: Option<Position> = None;
-    let answer = door.search(&backwards, &mut |hit| {
-        count += 1;
-        bytes += hit.line.len();
-        if bytes <= HELD_BYTES_MAX {
-            held.push((hit.line.to_vec(), hit.context));
-        } else {
-            held = Vec::new();
-            oldest = Some(hit.position.clone());
-        }
-        ControlFlow::Continue(())
-    })?;
-    let Some(oldest) = oldest else {
-        held.iter().rev().try_for_each(|(line, context)| sink.print(line, *context))?;
-        return Ok(answer);
-    };
-    // Too many to be turned around in memory: now that it is known where they
-    // begin, they are read again in the other direction.
-    let since = Some(oldest.ts);
-    let forwards = Search { order: Order::OldestFirst, since, ..question.clone() };
-    let mut printed = Ok(());
-    let again = door.search(&forwards, &mut |hit| {
-        if place(hit.position) < place(&oldest) {
-            return ControlFlow::Continue(());
-        }
-        printed = sink.print(hit.line, hit.context);
-        count -= 1;
-        match printed {
-            Ok(()) if count > 0 => ControlFlow::Continue(()),
-            _ => ControlFlow::Break(()),
-        }
-    })?;
-    printed?;
-    Ok(Answer { matched: answer.matched, ..again })
-}
-
-fn place(position: &Position) -> (domain::time::Timestamp, &str, u64) {
-    (position.ts, position.instance.as_str(), position.seq)
 }

@@ -78,7 +78,7 @@ fn print_lines(
         terminal: around.terminal,
         color: around.color,
         columns_max: around.columns,
-        marks: false,
+        ..Look::default()
     };
     let columns: Vec<Column> = usual(Stream::ALL);
     let mut printer = Printer::new(format, Vec::new(), columns, look);

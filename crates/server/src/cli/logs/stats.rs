@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use domain::{
-    query::{QueryError, Stats, parse_bucket, parse_stats},
+    query::{QueryError, Stats, parse_bucket, parse_stats, parse_stats_for_foreign},
     time::Timestamp,
 };
 use logstore::engine::{Cell, Search, Table};
@@ -24,13 +24,18 @@ const BAR_CHARS_MAX: usize = 50;
 const BAR_CHARS_MIN: usize = 10;
 
 /// Reads `--stats` and `--bucket`; none when neither is given.
-pub(super) fn asked(text: Option<&str>, bucket: Option<&str>) -> Result<Option<Stats>, Trouble> {
+pub(super) fn asked(
+    text: Option<&str>,
+    bucket: Option<&str>,
+    is_foreign: bool,
+) -> Result<Option<Stats>, Trouble> {
     let wrong = |flag, text: &str, error: QueryError| Trouble::wrong(flag, text, error);
     if text.is_none() && bucket.is_none() {
         return Ok(None);
     }
     let text = text.unwrap_or(COUNT);
-    let mut stats = parse_stats(text).map_err(|error| wrong("stats", text, error))?;
+    let parse = if is_foreign { parse_stats_for_foreign } else { parse_stats };
+    let mut stats = parse(text).map_err(|error| wrong("stats", text, error))?;
     if let Some(bucket) = bucket {
         let micros = parse_bucket(bucket).map_err(|error| wrong("bucket", bucket, error))?;
         stats.bucket_micros = Some(micros);

@@ -1,8 +1,9 @@
 //! The commands on a kept journal.
 
-use std::cell::Cell;
+use std::{cell::Cell, sync::Arc};
 
 use clap::Parser;
+use logstore::fs::StdFs;
 
 use super::*;
 
