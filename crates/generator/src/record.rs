@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use domain::{
-    capture::Captured,
     context::{SpanId, TraceId},
     ids::{CorrelationId, RecordId, RequestId},
     price::{PriceTable, Priced},
@@ -207,7 +206,6 @@ fn blank(model: &Model) -> Record {
         cost: None,
         price_table: None,
         cache: CacheStatus::Off,
-        captured: Captured::default(),
         duration_us: 0,
         upstream_us: None,
         ttfb_us: None,
