@@ -51,6 +51,11 @@ impl Args {
         Ok(values)
     }
 
+    /// Everything that is left, for another program.
+    pub fn rest(self) -> Vec<String> {
+        self.0.into()
+    }
+
     /// Refuses what nobody asked for.
     pub fn finish(self) -> Result<()> {
         match self.0.front() {

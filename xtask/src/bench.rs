@@ -1,5 +1,5 @@
 //! `bench proxy`: what llm-proxy costs, beside the floor and the line, in one
-//! run.
+//! run; and the door to `bench search`.
 //!
 //! Owns the processes of a run and the order of its rounds. Promises that every
 //! figure of a table comes from the same run, round by round in turn, so that a
@@ -15,7 +15,9 @@ mod product;
 mod provider;
 mod report;
 mod scenario;
+mod search;
 mod serve;
+mod table;
 mod wire;
 
 use std::{
@@ -78,15 +80,23 @@ impl FromStr for Peer {
     }
 }
 
-/// The task: `bench proxy [flags]`.
+/// The task: `bench proxy|search [flags]`.
 pub fn run(mut args: Args) -> Result<()> {
-    match args.word().as_deref() {
-        Some("proxy") => {}
-        other => bail!("bench what? There is 'bench proxy', not '{}'", other.unwrap_or("")),
-    }
+    let word = args.word();
     if cfg!(debug_assertions) {
         return again_in_release();
     }
+    match word.as_deref() {
+        Some("proxy") => proxy(args),
+        Some("search") => search::run(args),
+        other => {
+            let other = other.unwrap_or("");
+            bail!("bench what? There are 'bench proxy' and 'bench search', not '{other}'")
+        }
+    }
+}
+
+fn proxy(mut args: Args) -> Result<()> {
     let options = Options {
         rounds: args.value("--rounds")?.unwrap_or(ROUNDS),
         seconds: args.value("--seconds")?.unwrap_or(3.0),

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    shell,
+    python, shell,
     test::{Tally, skip, watch},
 };
 
@@ -28,25 +28,12 @@ pub fn python() -> Result<Tally> {
     if !dir.exists() {
         return skip(what, "tests/clients/python is not there");
     }
-    let has_venv = |name: &&&str| shell::exists(name, &["-c", "import venv, ensurepip"]);
-    let Some(python) = ["python3", "python"].iter().find(has_venv) else {
-        return skip(what, "no Python 3 with venv");
+    let python = match python::environment("clients", &dir.join("requirements.txt"))? {
+        Ok(python) => python,
+        Err(why) => return skip(what, &why),
     };
-    let venv = shell::target_dir().join("clients/python");
-    let inside = venv.join("bin/python");
-    if !inside.exists() {
-        let mut command = Command::new(python);
-        command.args(["-m", "venv"]).arg(&venv);
-        shell::run(command)?;
-    }
-    let mut install = Command::new(&inside);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
-    install.arg(dir.join("requirements.txt"));
-    if let Err(error) = shell::run(install) {
-        return skip(what, &format!("the SDKs cannot be installed: {error:#}"));
-    }
     let demo = Demo::start("python")?;
-    let mut tests = Command::new(&inside);
+    let mut tests = Command::new(python);
     tests.arg("run.py").current_dir(&dir).env("READY_FILE", &demo.ready);
     watch(tests, read_closing_line)
 }
@@ -90,11 +77,11 @@ pub fn ledger() -> Result<Tally> {
     watch(tests, read_closing_line)
 }
 
-fn build() -> Result<()> {
+pub fn build() -> Result<()> {
     shell::run(shell::cargo(["build", "--quiet", "--locked", "--package", "server"]))
 }
 
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     shell::target_dir().join("debug/llm-proxy")
 }
 
@@ -113,7 +100,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The last line of a runner: `12 passed, 0 failed`.
-fn read_closing_line(line: &str) -> Option<Tally> {
+pub fn read_closing_line(line: &str) -> Option<Tally> {
     let (passed, failed) = line.split_once(" passed, ")?;
     let failed = failed.split_once(" failed")?.0;
     Some(Tally { passed: passed.parse().ok()?, failed: failed.parse().ok()? })

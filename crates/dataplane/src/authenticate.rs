@@ -69,7 +69,7 @@ pub async fn authenticate(
             "this token was switched off or revoked; ask for another",
         ));
     }
-    if grant.expires_at.is_some_and(|at| at <= parts.clock.now()) {
+    if grant.expires_at.is_some_and(|at| at <= exchange.record().ts) {
         return Err(Refusal::new(
             ErrorCode::TokenExpired,
             "this token has expired; ask for another",

@@ -171,7 +171,7 @@ impl Unfinished {
         record.error_code = Some(code.as_str().into());
         record.error = Some(bounded(message, ERROR_BYTES_MAX).into());
         record.overhead_us = Some(micros(overhead));
-        self.hand_over(None)
+        self.hand_over(None, Instant::now())
     }
 
     /// Ends with the answer of a provider, as far as it came.
@@ -181,7 +181,8 @@ impl Unfinished {
         facts: ResponseFacts,
     ) -> Option<oneshot::Receiver<()>> {
         let stopping = self.plane.stopping.load(Ordering::Relaxed);
-        let upstream_us = self.forwarded.map(|at| micros(at.elapsed()));
+        let now = Instant::now();
+        let upstream_us = self.forwarded.map(|at| micros(now - at));
         self.cache_write_1h_tokens = facts.cache_write_1h_tokens.unwrap_or(0);
         let clean = |text: Option<Box<str>>| text.map(|text| self.redact(&text));
         let (error, error_code) = (clean(facts.error), clean(facts.error_code));
@@ -232,7 +233,7 @@ impl Unfinished {
             record.error_code = Some(code.as_str().into());
             record.error = Some(message.into());
         }
-        self.hand_over(facts.text)
+        self.hand_over(facts.text, now)
     }
 
     /// Takes what the provider was sent in confidence and anything
@@ -279,9 +280,13 @@ impl Unfinished {
         self.forwarded.map(|at| at.elapsed()).unwrap_or_default()
     }
 
-    fn hand_over(&mut self, answer_text: Option<Kept>) -> Option<oneshot::Receiver<()>> {
+    fn hand_over(
+        &mut self,
+        answer_text: Option<Kept>,
+        now: Instant,
+    ) -> Option<oneshot::Receiver<()>> {
         let mut record = self.record.take()?;
-        record.duration_us = micros(self.started.elapsed());
+        record.duration_us = micros(now - self.started);
         let mut request_text = None;
         if let Some(upload) = &self.upload {
             let seen = upload.facts();
@@ -331,7 +336,7 @@ impl Drop for Unfinished {
             record.partial = true;
             let upstream_us = self.forwarded.map(|at| micros(at.elapsed()));
             record.upstream_us = upstream_us;
-            drop(self.hand_over(None));
+            drop(self.hand_over(None, Instant::now()));
         }
         self.plane.active.fetch_sub(1, Ordering::Relaxed);
     }

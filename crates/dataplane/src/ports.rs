@@ -2,7 +2,7 @@
 //! tell what happened ([`Outbox`]). The server implements both.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{
@@ -74,7 +74,7 @@ pub struct Grant {
     /// The token's wish before the project's before everybody's.
     pub capture: Capture,
     /// By provider name; the value is sensitive and ready to send.
-    pub keys: HashMap<Arc<str>, ProviderKey>,
+    pub keys: BTreeMap<Arc<str>, ProviderKey>,
     pub live: Arc<Live>,
 }
 

@@ -244,7 +244,9 @@ impl Relay {
                     _ => step,
                 },
                 // Awake again at once: nothing to wait for.
-                Poll::Pending if !self.joined.is_empty() => return Poll::Pending,
+                Poll::Pending if !self.joined.is_empty() || self.next.is_some() => {
+                    return Poll::Pending;
+                }
                 Poll::Pending => {
                     let end = ready!(self.poll_alarm(cx));
                     return self.abort(end);
@@ -381,8 +383,17 @@ impl Relay {
     /// that reads from the provider gets a turn to bring what it has read
     /// already; only then is the frame passed on.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        if let Some(step) = self.next.take() {
-            return Poll::Ready(step);
+        match self.next.take() {
+            // What came before the break is flushed first: an error makes hyper
+            // forget it.
+            Some(Step::Broken) if self.turns_given < TURNS_GIVEN => {
+                self.turns_given += 1;
+                self.next = Some(Step::Broken);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(step) => return Poll::Ready(step),
+            None => {}
         }
         loop {
             let data = match self.poll_upstream(cx) {

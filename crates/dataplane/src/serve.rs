@@ -1,12 +1,12 @@
 //! One request through all stages. The stages are typed: none can be skipped.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -33,7 +33,7 @@ use crate::{
     receive::{Received, receive},
     relay::{Patience, Relay, Source},
     rescue::{self, Refusal},
-    scope::{RequestScope, Scoped},
+    scope::{self, RequestScope},
     upstream::{Answered, Pools, forward},
 };
 
@@ -62,8 +62,17 @@ pub async fn serve(
     let origin = admit::origin(&head);
     let kind = mount.provider.kind;
     let body = ClientBody::new(body, &head);
-    let stages = run(plane, pools, received, head, body, &mount);
-    let mut response = match Scoped::new(Arc::clone(&scope), Guarded { inner: stages }).await {
+    // Pinned where it is made: a future of some kilobytes is not moved about.
+    let mut stages = pin!(run(plane, pools, received, head, body, &mount));
+    let answered = poll_fn(|cx| {
+        let _entered = scope::enter(&scope);
+        // A panic ends this request; the connection and its others live on.
+        match catch_unwind(AssertUnwindSafe(|| stages.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    });
+    let mut response = match answered.await {
         Ok(response) => response,
         // The guard was dropped while unwinding: the record is written.
         Err(Panicked) => {
@@ -261,26 +270,5 @@ fn may_tell_of_errors(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A future that panicked while it was polled.
+/// The stages panicked while they were polled.
 struct Panicked;
-
-pin_project_lite::pin_project! {
-    /// Turns a panic of the inner future into an error, so that the connection
-    /// and its other requests live on.
-    struct Guarded<F> {
-        #[pin]
-        inner: F,
-    }
-}
-
-impl<F: Future> Future for Guarded<F> {
-    type Output = Result<F::Output, Panicked>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let inner = self.project().inner;
-        match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
-            Ok(polled) => polled.map(Ok),
-            Err(_) => Poll::Ready(Err(Panicked)),
-        }
-    }
-}

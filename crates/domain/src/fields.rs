@@ -2,11 +2,13 @@
 //! documentation, the columns of segments and the names that queries know.
 
 mod body;
+mod notes;
 mod record;
 
 use std::sync::LazyLock;
 
 pub use body::BODY_FIELDS;
+pub use notes::note;
 use record::{CALLER, EXCHANGE, USAGE};
 
 /// The fields of a record, in the order in which a line has them.
@@ -146,15 +148,4 @@ pub fn find(name: &str) -> Option<Field> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_has_one_kind() {
-        for stream in Stream::ALL {
-            for known in of(*stream) {
-                assert_eq!(find(known.name), Some(known));
-            }
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,10 @@
 //! Reads committed lines from a cursor on, across files, as they come. At
 //! least once, in order; never a byte that no commit line covers.
+//!
+//! A file that was sealed and removed before a slow reader came to it is read
+//! back from its segments. What is nowhere any more is counted as missing.
+
+mod bridge;
 
 use std::{
     io,
@@ -8,10 +13,14 @@ use std::{
     time::Duration,
 };
 
+use self::bridge::Bridge;
 use crate::{cursor::Cursor, fs::Fs, queue::Shared, recover::files_of, scan::Scanner};
 
 /// How often a follower in another process looks for more.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often files may vanish between being listed and being opened.
+const VANISHED_MAX: usize = 16;
 
 /// A reader that keeps up with one instance's journal.
 pub struct Follower {
@@ -62,7 +71,8 @@ impl Follower {
     /// before the slice. Returns whether the cursor moved.
     pub fn poll(&mut self, deliver: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<bool> {
         let before = self.cursor.seq;
-        while self.file.is_some() || self.open_file()? {
+        let mut vanished = 0;
+        while self.file.is_some() || self.open_file(deliver)? {
             self.read_file(deliver)?;
             if self.wake.as_ref().is_some_and(|shared| shared.committed() <= self.cursor.seq) {
                 break;
@@ -74,9 +84,39 @@ impl Follower {
                 reading.last_seq = first_seq - 1;
             }
             self.read_file(deliver)?;
-            self.enter(first_seq, &path)?;
+            self.cross(first_seq, deliver)?;
+            match self.enter(first_seq, &path) {
+                // It was sealed meanwhile: the next look finds the one behind it.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && vanished < VANISHED_MAX =>
+                {
+                    vanished += 1;
+                    self.file = None;
+                }
+                entered => entered?,
+            }
         }
         Ok(self.cursor.seq != before)
+    }
+
+    /// Delivers the lines before `first_seq` that left the journal for segments.
+    fn cross(
+        &mut self,
+        first_seq: u64,
+        deliver: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let gap = (self.cursor.seq + 1, first_seq.saturating_sub(1));
+        let Some(data_dir) = self.dir.parent().filter(|_| gap.0 <= gap.1) else { return Ok(()) };
+        let bridge = Bridge::open(&self.fs, data_dir, &self.cursor.instance, gap);
+        let Some(mut bridge) = bridge else { return Ok(()) };
+        while let Some((last_seq, lines)) = bridge.next() {
+            if !lines.is_empty() {
+                deliver(&lines)?;
+            }
+            self.cursor.seq = last_seq;
+        }
+        self.missing += bridge.unread();
+        Ok(())
     }
 
     /// Waits until there may be more, at most `timeout`. Blocks: never call it
@@ -125,7 +165,24 @@ impl Follower {
         Err(error)
     }
 
-    fn open_file(&mut self) -> io::Result<bool> {
+    fn open_file(
+        &mut self,
+        deliver: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        for _ in 0..VANISHED_MAX {
+            match self.try_open_file(deliver) {
+                // It was sealed between the listing and the opening.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => return opened,
+            }
+        }
+        self.try_open_file(deliver)
+    }
+
+    fn try_open_file(
+        &mut self,
+        deliver: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<bool> {
         let files = match files_of(&*self.fs, &self.dir, &self.cursor.instance) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             files => files?,
@@ -133,6 +190,7 @@ impl Follower {
         let next = self.cursor.seq + 1;
         let at = files.partition_point(|(first_seq, _)| *first_seq <= next).saturating_sub(1);
         let Some((first_seq, path)) = files.get(at) else { return Ok(false) };
+        self.cross(*first_seq, deliver)?;
         self.enter(*first_seq, path)?;
         if let (Some(reading), Some((next, _))) = (&mut self.file, files.get(at + 1)) {
             reading.last_seq = next - 1;

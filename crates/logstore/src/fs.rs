@@ -42,6 +42,10 @@ pub trait Fs: Send + Sync {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>>;
     /// Opens an existing file to read it.
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>>;
+    /// Opens what can only be read from its beginning to its end, as a pipe.
+    fn open_stream(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>> {
+        self.open_read(path).map(|file| Box::new(Sequential::new(file)) as _)
+    }
     /// The names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -55,6 +59,26 @@ pub trait Fs: Send + Sync {
     fn identity(&self, path: &Path) -> io::Result<Identity>;
     /// Takes `bytes` of disk space for a file, creating it.
     fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()>;
+}
+
+/// A file read from its beginning to its end.
+pub struct Sequential {
+    file: Arc<dyn JournalFile>,
+    at: u64,
+}
+
+impl Sequential {
+    pub fn new(file: Arc<dyn JournalFile>) -> Self {
+        Self { file, at: 0 }
+    }
+}
+
+impl io::Read for Sequential {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// The operating system's files.
@@ -114,6 +138,10 @@ impl Fs for StdFs {
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
         File::open(path).map(shared)
+    }
+
+    fn open_stream(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>> {
+        File::open(path).map(|file| Box::new(file) as _)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

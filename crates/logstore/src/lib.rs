@@ -16,6 +16,8 @@ pub mod catalog;
 pub mod bodies;
 pub mod check;
 pub mod cursor;
+pub mod engine;
+pub mod foreign;
 pub mod follow;
 pub mod format;
 pub mod fs;

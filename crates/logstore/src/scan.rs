@@ -33,6 +33,8 @@ pub struct Batch<'a> {
     pub bytes: &'a [u8],
     pub first_seq: u64,
     pub last_seq: u64,
+    /// Where in the file its first line begins.
+    pub start: u64,
     /// Where in the file the batch ends, commit line included.
     pub end: u64,
     /// What was skipped on the way to this batch.
@@ -134,6 +136,14 @@ impl Scanner {
         }
     }
 
+    /// Goes on behind a valid batch, as [`resume_point`] finds one.
+    pub fn resume(file: Arc<dyn JournalFile>, point: ResumePoint) -> Self {
+        let mut scanner = Self::new(file, point.seq + 1);
+        scanner.offset = point.offset;
+        scanner.good_end = point.offset;
+        scanner
+    }
+
     /// Where the last valid batch ends.
     pub fn good_end(&self) -> u64 {
         self.good_end
@@ -170,7 +180,8 @@ impl Scanner {
         self.good_end = self.offset;
         self.seq = commit.seq;
         let bytes = &self.buffer[from..to];
-        Ok(Some(Batch { bytes, first_seq, last_seq: commit.seq, end: self.offset, damage }))
+        let (start, end, last_seq) = (batch_offset, self.offset, commit.seq);
+        Ok(Some(Batch { bytes, first_seq, last_seq, start, end, damage }))
     }
 
     fn find_batch(&mut self) -> Option<Found> {
@@ -246,6 +257,48 @@ impl Scanner {
     }
 }
 
+/// Where a valid batch ends inside a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ResumePoint {
+    pub offset: u64,
+    /// The number of the last line before it.
+    pub seq: u64,
+}
+
+/// Read at once by who looks for a point to resume at: some batches.
+const RESUME_BYTES: usize = 2 * 1024 * 1024;
+
+/// The first end of a batch at or behind `from` that the batch behind it proves,
+/// if there is one near.
+pub fn resume_point(file: &dyn JournalFile, from: u64) -> io::Result<Option<ResumePoint>> {
+    let mut window = vec![0; RESUME_BYTES];
+    let mut filled = 0;
+    while filled < window.len() {
+        match file.read_at(&mut window[filled..], from + filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    let window = &window[..filled];
+    let mut last: Option<(Commit, usize)> = None;
+    for at in memchr::memmem::find_iter(window, b"\n{\"_c\":") {
+        let line = &window[at + 1..];
+        let Some(length) = memchr::memchr(b'\n', line) else { break };
+        let Some(commit) = Commit::parse(&line[..length]) else { continue };
+        if let Some((before, end)) = last {
+            let bytes = &window[end..at + 1];
+            let follows = commit.seq - commit.lines == before.seq
+                && count_lines(bytes) == commit.lines
+                && crc32c::crc32c(bytes) == commit.crc;
+            if follows {
+                return Ok(Some(ResumePoint { offset: from + end as u64, seq: before.seq }));
+            }
+        }
+        last = Some((commit, at + 1 + length + 1));
+    }
+    Ok(None)
+}
+
 struct Found {
     from: usize,
     to: usize,
@@ -268,7 +321,7 @@ mod tests {
             let bytes: String = lines.iter().map(|line| format!("{line}\n")).collect();
             let last_seq = first_seq + lines.len() as u64 - 1;
             let bytes = bytes.as_bytes();
-            let batch = Batch { bytes, first_seq, last_seq, end: 0, damage: None };
+            let batch = Batch { bytes, first_seq, last_seq, start: 0, end: 0, damage: None };
             let shown: Vec<u8> = batch.runs().flat_map(|(_, run)| run.to_vec()).collect();
             let expected: Vec<u8> = batch
                 .lines()

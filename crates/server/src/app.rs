@@ -8,6 +8,8 @@
 
 pub mod adapters;
 pub mod alone;
+#[cfg(feature = "bench")]
+mod ingest;
 mod lanes;
 mod outbox;
 mod plane;

@@ -178,10 +178,16 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
                 }
             };
             let terminal = io::stdout().is_terminal();
+            let is_plain = |name: &str| environment.get(name).is_some_and(|it| !it.is_empty());
+            let is_dumb = environment.get("TERM").is_some_and(|it| it == "dumb");
+            let watched = io::stderr().is_terminal() && !is_dumb;
             let mut around = logs::Surroundings {
-                out,
+                out: &mut io::BufWriter::with_capacity(LINES_BYTES, out),
                 err: &mut io::stderr(),
                 terminal,
+                color: terminal && !is_dumb && !is_plain("NO_COLOR"),
+                columns: terminal_columns().filter(|_| terminal),
+                meter: watched.then(|| Box::new(io::stderr()) as Box<dyn Write + Send>),
                 now: SystemClock.now(),
                 // SIGINT ends a follower: it writes nothing that could be torn.
                 stop: &|| false,
@@ -216,6 +222,14 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             place.manage(environment, file, out, work)
         }
     }
+}
+
+/// Lines gather before they are written.
+const LINES_BYTES: usize = 64 * 1024;
+
+fn terminal_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<u8> {

@@ -14,6 +14,7 @@ pub mod delivery;
 pub mod directory;
 pub mod metrics;
 pub mod readiness;
+pub mod render;
 pub mod manage;
 pub mod http;
 pub mod demo;

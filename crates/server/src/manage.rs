@@ -16,6 +16,7 @@ pub mod levels;
 pub mod ping;
 pub mod projects;
 pub mod segments;
+pub mod story;
 pub mod tokens;
 pub mod validate;
 

@@ -98,24 +98,53 @@ impl Product {
     ) -> Result<Self> {
         let name = name(records);
         let data = dir.join(format!("{name}-data"));
+        let flags: &[String] = match records {
+            Records::On => &[],
+            Records::Off => &[NULL_OUTBOX.to_owned()],
+        };
+        let started = Self::start_on(binary, name, &data, flags, upstream, dir)?;
+        Ok(Self { records, ..started })
+    }
+
+    /// On a data directory that may hold something; `name` is new to it, and
+    /// `dir` takes what the process says.
+    pub fn start_on(
+        binary: &Path,
+        name: &str,
+        data: &Path,
+        flags: &[String],
+        upstream: SocketAddr,
+        dir: &Path,
+    ) -> Result<Self> {
         let providers = dir.join(format!("{name}-providers.yaml"));
         fs::write(&providers, provider_file(upstream))?;
         let address = free_address()?;
         let mut command = Command::new(binary);
         command
             .arg("server")
+            .args(flags)
             .env("LISTEN_ADDR", address.to_string())
-            .env("DATA_DIR", &data)
+            .env("DATA_DIR", data)
             .env("MANAGEMENT_TOKEN", MANAGEMENT_KEY)
             .env("API_CONFIG_PATH", &providers)
             .env("LOG_FILE", dir.join(format!("{name}-records.jsonl")));
-        if records == Records::Off {
-            command.arg(NULL_OUTBOX);
-        }
         let process = Running::start(name, command, dir)?;
         wait_for(address, START_TIMEOUT)?;
-        let token = create_token(address).with_context(|| format!("a token of {name}"))?;
-        Ok(Self { process, address, token, records, data })
+        let token = create_token(address, name).with_context(|| format!("a token of {name}"))?;
+        Ok(Self { process, address, token, records: Records::On, data: data.to_owned() })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Ends it without looking at what it left.
+    pub fn end(self) -> Result<()> {
+        self.process.end()
     }
 
     pub fn name(&self) -> &'static str {
@@ -162,8 +191,8 @@ fn provider_file(upstream: SocketAddr) -> String {
     )
 }
 
-fn create_token(address: SocketAddr) -> Result<String> {
-    let project = json!({ "name": "bench", "api_key": PROVIDER_KEY });
+fn create_token(address: SocketAddr, project: &str) -> Result<String> {
+    let project = json!({ "name": project, "api_key": PROVIDER_KEY });
     let project = manage(address, "/manage/projects", &project)?;
     let token = json!({ "project_id": project["id"], "duration_minutes": TOKEN_MINUTES });
     let token = manage(address, "/manage/tokens", &token)?;

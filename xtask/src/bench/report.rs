@@ -4,7 +4,14 @@
 use anyhow::{Result, bail};
 use serde_json::json;
 
-use super::{machine::Machine, measure::Sample, product::Books, scenario::CHUNKS, serve::Shape};
+use super::{
+    machine::Machine,
+    measure::Sample,
+    product::Books,
+    scenario::CHUNKS,
+    serve::Shape,
+    table::{columns, dash, median, number},
+};
 
 const PRODUCT: &str = "llm-proxy";
 const PRODUCT_OFF: &str = "llm-proxy-off";
@@ -323,47 +330,11 @@ fn is_compared(target: &str) -> bool {
     ![DIRECT, LINE].contains(&target)
 }
 
-fn dash() -> String {
-    "-".to_owned()
-}
-
-fn number(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() % 2 {
-        1 => Some(values[middle]),
-        _ => Some((values.get(middle.checked_sub(1)?)? + values[middle]) / 2.0),
-    }
-}
-
-fn quantile_of(values: impl Iterator<Item = u32>, quantile: f64) -> Option<f64> {
+pub fn quantile_of(values: impl Iterator<Item = u32>, quantile: f64) -> Option<f64> {
     let mut values: Vec<u32> = values.collect();
     values.sort_unstable();
     let index = (values.len() as f64 * quantile) as usize;
     values.get(index.min(values.len().checked_sub(1)?)).map(|value| f64::from(*value))
-}
-
-/// Aligns: the first column to the left, the others to the right.
-fn columns(rows: &[Vec<String>]) -> Vec<String> {
-    let count = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
-    let cell = |(column, text): (usize, &String)| match column {
-        0 => format!("{text:<width$}", width = widths[0]),
-        _ => format!("{text:>width$}", width = widths[column]),
-    };
-    rows.iter()
-        .map(|row| row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  "))
-        .map(|line| line.trim_end().to_owned())
-        .collect()
 }
 
 #[cfg(test)]
@@ -417,10 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_and_medians() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
-        assert_eq!(median(vec![]), None);
+    fn quantiles() {
         assert_eq!(quantile_of(0..100, 0.99), Some(99.0));
         assert_eq!(quantile_of(std::iter::empty(), 0.5), None);
     }

@@ -12,7 +12,9 @@ const INNER: &[(&str, &[&str])] = &[
     ("store", &["domain"]),
     ("logstore", &["domain"]),
     ("tlog", &["domain"]),
-    ("server", &["domain", "dataplane", "store", "logstore", "tlog"]),
+    // The generator for the cargo feature `bench` alone.
+    ("server", &["domain", "dataplane", "store", "logstore", "tlog", "generator"]),
+    ("generator", &["domain", "logstore"]),
     ("xtask", &[]),
 ];
 
@@ -26,7 +28,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("utoipa", &["server"]),
     ("clap", &["server"]),
     ("tracing-subscriber", &["server"]),
-    ("anyhow", &["server", "xtask"]),
+    ("anyhow", &["generator", "server", "xtask"]),
     ("getrandom", &["server", "store"]),
     ("http", &["dataplane", "server", "xtask"]),
     ("http-body", &["dataplane", "server", "xtask"]),

@@ -462,7 +462,7 @@ pub fn grant() -> Grant {
         max_requests: None,
         rate_limit_rpm: None,
         capture: Capture::Off,
-        keys: HashMap::from([("openai".into(), key)]),
+        keys: std::collections::BTreeMap::from([("openai".into(), key)]),
         live: Arc::new(Live::default()),
     }
 }

@@ -49,8 +49,8 @@ pub struct Books {
     pub own: u64,
     /// Lines of each stream. Bodies have no number there.
     pub lines: PerDataset,
-    /// Committed lines that no dataset could take: kept in `journal/torn`.
-    pub unreadable: u64,
+    /// Of the traces, lines that are no JSON objects, kept as they are.
+    pub opaque: u64,
     /// Lines that damage took before they were sealed.
     pub missing: u64,
     /// Rows ever sealed, dropped by retention, and erased.
@@ -64,7 +64,7 @@ impl Books {
     /// Whether every line up to `sealed_to` is accounted for.
     pub fn lines_balance(&self, sealed_to: u64) -> bool {
         let lines = self.lines.records + self.lines.traces + self.lines.entries;
-        let counted = self.own + lines + self.unreadable + self.missing;
+        let counted = self.own + lines + self.missing;
         self.first_line + counted == sealed_to + 1
     }
 

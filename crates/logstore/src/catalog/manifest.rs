@@ -2,7 +2,7 @@
 //!
 //! **Format 1.** One JSON object and a newline: `format`, `instance`, `number`,
 //! `written_at`, `sealed_to` (every journal line up to it is in segments, was
-//! the journal's own, or is counted as unreadable or missing), `books`
+//! the journal's own, or is counted as missing), `books`
 //! ([`Books`]), `segments`, `retired` (files that nobody should open any more,
 //! with the time), `events` (not yet acknowledged, see [`mod@super::event`]), and
 //! last `sha256` over all bytes before `,"sha256":"`. A reader refuses a

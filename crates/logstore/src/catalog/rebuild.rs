@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     fs::Fs,
-    segment::{Bounds, Dataset, Segment, SegmentError, schema::TS},
+    segment::{Dataset, Segment},
 };
 
 /// A manifest that fits the files, and what must happen for it.
@@ -184,7 +184,11 @@ fn describe(
 ) -> Result<SealedFile, CatalogError> {
     let path = listed_path(data_dir, &orphan.file);
     let segment = Segment::open(fs, &path)?;
-    let (min_ts, max_ts) = time_bounds(&segment, &path)?;
+    let (min_ts, max_ts) = segment.times();
+    if segment.instance().is_some_and(|owner| *owner != orphan.name.instance) {
+        let what = "it belongs to another instance".to_owned();
+        return Err(CatalogError::Contradiction { path, what });
+    }
     let size = |path: &Path| fs.identity(path).map(|identity| identity.bytes);
     let bytes = size(&path).map_err(CatalogError::io("read", &path))?;
     Ok(SealedFile {
@@ -200,22 +204,4 @@ fn describe(
         min_ts,
         max_ts,
     })
-}
-
-/// The first and last time of a segment, by the bounds of its pages.
-pub(crate) fn time_bounds(
-    segment: &Segment,
-    path: &Path,
-) -> Result<(Timestamp, Timestamp), SegmentError> {
-    let mut times: Option<(i64, i64)> = None;
-    for group in 0..segment.groups().len() {
-        for page in segment.pages(group, TS)? {
-            if let Some(Bounds::Integer(low, high)) = page.bounds {
-                let (min, max) = times.unwrap_or((low, high));
-                times = Some((min.min(low), max.max(high)));
-            }
-        }
-    }
-    let (min, max) = times.ok_or_else(|| SegmentError::damaged(path, "its rows have no times"))?;
-    Ok((Timestamp::from_micros(min), Timestamp::from_micros(max)))
 }

@@ -1,9 +1,9 @@
 //! Closed journal files become segments.
 //!
 //! A file is read twice: once here, for the books and to set aside what damage
-//! left of it, once by [`segment::seal`]. What cannot be sealed (damaged bytes,
-//! lines that are no JSON objects) is kept under `journal/torn`, so the journal
-//! file can go without anything being lost for good.
+//! left of it, once by [`segment::seal`]. Damaged bytes, which cannot be sealed,
+//! are kept under `journal/torn`, so the journal file can go without anything
+//! being lost for good.
 
 use std::{
     collections::BTreeSet,
@@ -31,7 +31,7 @@ use crate::{
     journal_dir,
     recover::{copy_aside, files_of, read_header},
     scan::Scanner,
-    segment::{self, Dataset, SegmentInfo},
+    segment::{self, ClosedFile, Dataset, SegmentInfo},
 };
 
 /// Of a fresh segment: fast.
@@ -159,24 +159,21 @@ impl Catalog {
             what: "a newer build wrote it".to_owned(),
         })?;
         self.set_aside(closed, &survey.damaged)?;
-        let mut written = self.write_segments(instance, closed, closed.path, closed.from)?;
+        let (mut written, opaque) = self.write_segments(instance, closed, closed.path)?;
         let rows: u64 = written.iter().map(|sealed| sealed.rows).sum();
-        if rows > survey.visible {
+        if rows != survey.visible {
             return Err(CatalogError::Contradiction {
                 path: closed.path.to_owned(),
                 what: format!("{} lines became {rows} rows", survey.visible),
             });
         }
-        if rows < survey.visible {
-            self.keep_unreadable(closed)?;
-        }
         let bodies = HotPart::bodies(closed.path);
         if fs.identity(&bodies).is_ok() && !bodies_sealed(manifest, closed) {
-            written.extend(self.write_segments(instance, closed, &bodies, 1)?);
+            written.extend(self.write_segments(instance, closed, &bodies)?.0);
         }
         self.put_in_place(&written)?;
 
-        book(manifest, closed, survey, &written);
+        book(manifest, closed, survey, &written, opaque);
         for sealed in &written {
             report.segments += 1;
             report.rows += sealed.rows;
@@ -188,14 +185,14 @@ impl Catalog {
         self.save(instance, manifest)
     }
 
-    /// Writes the segments of one file under temporary names.
+    /// Writes the segments of one file, or of the bodies beside it, under
+    /// temporary names; says how many lines were no JSON objects.
     fn write_segments(
         &self,
         instance: &InstanceId,
         closed: &Closed<'_>,
         path: &Path,
-        from: u64,
-    ) -> Result<Vec<SealedFile>, CatalogError> {
+    ) -> Result<(Vec<SealedFile>, u64), CatalogError> {
         let (fs, data_dir) = (&*self.fs, &self.config.data_dir);
         let (first_seq, last_seq) = (closed.from, closed.last);
         let name = SegmentName { instance: instance.clone(), first_seq, last_seq, level: 0 };
@@ -217,12 +214,12 @@ impl Catalog {
             (parquet, ids)
         };
         let options = self.seal_options(instance, ZSTD_LEVEL);
-        let is_journal = path == closed.path;
-        let (number, range) = match is_journal {
-            true => (closed.first_seq, from..=closed.last),
-            false => (1, 1..=u64::MAX),
+        let lines = match path == closed.path {
+            true => ClosedFile { path, first_seq: closed.first_seq, range: closed.from..=closed.last },
+            // Bodies have a numbering of their own.
+            false => ClosedFile { path, first_seq: 1, range: 1..=u64::MAX },
         };
-        let sealed = segment::seal(fs, (path, number), range, &options, &mut place);
+        let sealed = segment::seal(fs, &lines, &options, &mut place);
         if let Some(error) = failed {
             return Err(error);
         }
@@ -233,7 +230,8 @@ impl Catalog {
             last_seq,
             ..sealed_file(info)
         };
-        Ok(sealed?.into_iter().map(listed).collect())
+        let sealed = sealed?;
+        Ok((sealed.segments.into_iter().map(listed).collect(), sealed.opaque))
     }
 
     /// Gives finished files their names.
@@ -270,29 +268,6 @@ impl Catalog {
             "a journal file is damaged: kept its damaged bytes and sealed the rest"
         );
         Ok(())
-    }
-
-    /// Keeps committed lines that are no JSON objects.
-    fn keep_unreadable(&self, closed: &Closed<'_>) -> Result<(), CatalogError> {
-        let failed = |error| CatalogError::io("read", closed.path)(error);
-        let file = self.fs.open_read(closed.path).map_err(failed)?;
-        let mut scanner = Scanner::new(file, closed.first_seq);
-        let mut kept = Vec::new();
-        while let Some(batch) = scanner.next_batch().map_err(failed)? {
-            for (_, line) in batch.lines().filter(|(seq, _)| closed.has(*seq)) {
-                if !line.starts_with(INTERNAL_PREFIX) && !is_sealable(line) {
-                    kept.extend_from_slice(line);
-                    kept.push(b'\n');
-                }
-            }
-        }
-        let torn = journal_dir(&self.config.data_dir).join("torn");
-        self.fs.create_dir(&torn).map_err(CatalogError::io("create", &torn))?;
-        let name = closed.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let path = torn.join(format!("{name}.{}-{}.unreadable", closed.from, closed.last));
-        files::write_new(&*self.fs, &path, &kept)
-            .and_then(|()| self.fs.sync_dir(&torn))
-            .map_err(CatalogError::io("write", &path))
     }
 
     /// Removes journal files that are sealed and that no required reader needs:
@@ -340,7 +315,13 @@ pub(crate) fn listed<'l>(
 }
 
 /// Enters what became of a file's lines.
-fn book(manifest: &mut Manifest, closed: &Closed<'_>, survey: Survey, written: &[SealedFile]) {
+fn book(
+    manifest: &mut Manifest,
+    closed: &Closed<'_>,
+    survey: Survey,
+    written: &[SealedFile],
+    opaque: u64,
+) {
     let books = &mut manifest.books;
     if manifest.sealed_to == 0 && closed.from > 1 {
         // The journal had lost its beginning before anything was sealed.
@@ -348,17 +329,15 @@ fn book(manifest: &mut Manifest, closed: &Closed<'_>, survey: Survey, written: &
     } else {
         books.missing += closed.from - manifest.sealed_to - 1;
     }
-    let mut rows = 0;
     for sealed in written {
         books.rows.add(sealed.dataset, sealed.rows);
         if sealed.dataset != Dataset::Bodies {
             books.lines.add(sealed.dataset, sealed.rows);
-            rows += sealed.rows;
         }
     }
     books.own += survey.own;
     books.missing += survey.missing;
-    books.unreadable += survey.visible - rows;
+    books.opaque += opaque;
     books.boot = survey.tally.boot;
 }
 
@@ -413,10 +392,6 @@ fn bodies_sealed(manifest: &Manifest, closed: &Closed<'_>) -> bool {
         .segments
         .iter()
         .any(|it| it.dataset == Dataset::Bodies && it.overlaps(closed.from, closed.last))
-}
-
-fn is_sealable(line: &[u8]) -> bool {
-    serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line).is_ok()
 }
 
 /// `None`: the file has a newer format.

@@ -15,7 +15,6 @@ use super::{
     CatalogError, Manifest, SealedFile, files,
     manifest::{self, listed_path},
     naming::ids_path,
-    rebuild::time_bounds,
 };
 use crate::{
     check::{CheckReport, Known, SeenIds, check_behind},
@@ -124,9 +123,9 @@ impl Check<'_> {
             let times = books.boot.contradictions;
             report.find(format!("{instance}: the journal's counters did not fit {times} times"));
         }
-        if books.unreadable > 0 {
-            let lines = books.unreadable;
-            let note = format!("{instance}: {lines} lines are no JSON objects (in journal/torn)");
+        if books.opaque > 0 {
+            let lines = books.opaque;
+            let note = format!("{instance}: {lines} lines are no JSON objects (among the traces)");
             report.notes.push(note);
         }
         if books.first_line > 1 {
@@ -176,7 +175,7 @@ impl Check<'_> {
         if let Some(problem) = segment.ids_problem() {
             wrong(format!("its side index cannot be used: {problem}"));
         }
-        if time_bounds(&segment, path)? != (file.min_ts, file.max_ts) {
+        if segment.times() != (file.min_ts, file.max_ts) {
             wrong("its times are not those that are listed".to_owned());
         }
         if !self.deep {

@@ -7,20 +7,27 @@
 //! not what was written are an error that names the file, and that memory is
 //! bounded whatever the size of a file. Must never change a file that exists.
 
+mod codec;
 pub mod decode;
 mod error;
 pub mod ids;
+mod map;
 pub mod read;
 pub mod render;
 pub mod schema;
+pub mod seal;
+#[cfg(test)]
+mod testing;
 pub mod write;
 
 pub use decode::{BadLine, Decoder};
 pub use error::SegmentError;
+pub use ids::Ids;
 pub use read::{Batches, Bounds, PageBounds, ReadCounts, Segment, Selection};
 pub use render::{Renderer, render};
 pub use schema::{Column, ColumnKind, Dataset, column_of, schema};
-pub use write::{JournalLine, SealOptions, SegmentInfo, SegmentWriter, seal};
+pub use seal::{ClosedFile, JournalLine, Sealed, seal};
+pub use write::{SealOptions, SegmentInfo, SegmentWriter, date_of};
 
 /// The version of the format that this build writes and the newest it reads.
 pub const FORMAT: u64 = 1;

@@ -1,12 +1,43 @@
-//! Reads parts of a segment.
+//! Reads parts of a segment: the columns, pages and rows that are asked for,
+//! and nothing else of the file.
+//!
+//! With its side index the footer is never read: places and checksums of pages
+//! come from there, for one row group at a time. Without one (it is missing, or
+//! damaged) the segment is read by its own footer, slower and without the
+//! checksums; [`Segment::ids_problem`] says so.
 
-use std::{ops::Range, path::Path, sync::Arc};
+mod batches;
+mod bounds;
+mod open;
+mod source;
 
-use arrow_array::RecordBatch;
+use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
+
+use arrow_array::{Array, ArrayRef, StringArray, cast::AsArray, types::Int32Type};
+use arrow_buffer::BooleanBuffer;
+use arrow_schema::SchemaRef;
 use domain::{ids::InstanceId, time::Timestamp};
+use parking_lot::Mutex;
+use parquet::{
+    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
+    bloom_filter::Sbbf,
+};
 
-use super::{Dataset, SegmentError};
+pub use self::{
+    batches::Batches,
+    bounds::{Bounds, PageBounds},
+};
+use self::{open::Places, source::Source};
+use super::{
+    Dataset, SegmentError,
+    ids::INDEXED_COLUMNS,
+    map::Group,
+    schema::{FileSchema, TS},
+};
 use crate::fs::Fs;
+
+/// Row groups whose places are kept decoded.
+const GROUPS_KEPT: usize = 64;
 
 /// Which rows: numbers within the segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,127 +54,299 @@ pub struct ReadCounts {
     pub bytes: u64,
 }
 
-/// A bound of a page's values. Texts may be cut (still a bound).
-#[derive(Clone, Debug, PartialEq)]
-pub enum Bounds {
-    /// Integers, and times in microseconds.
-    Integer(i64, i64),
-    Number(f64, f64),
-    /// Units of 10^-9 dollars.
-    Decimal(i128, i128),
-    Text(Vec<u8>, Vec<u8>),
-    Boolean(bool, bool),
-    /// Nothing is known.
-    Unknown,
-}
+/// An open segment. Cheap to clone and to keep.
+#[derive(Clone, Debug)]
+pub struct Segment(Arc<Inner>);
 
-/// What the file says of the values of one page.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PageBounds {
-    /// Row numbers within the segment.
-    pub rows: Range<u64>,
-    /// `None`: only nulls.
-    pub bounds: Option<Bounds>,
-    pub nulls: Option<u64>,
-}
-
-/// An open segment. Cheap to keep; reading it needs no lock.
 #[derive(Debug)]
-pub struct Segment {}
+struct Inner {
+    name: String,
+    dataset: Dataset,
+    instance: Option<InstanceId>,
+    rows: u64,
+    seqs: (u64, u64),
+    times: (Timestamp, Timestamp),
+    groups: Vec<GroupPlace>,
+    schema: Arc<FileSchema>,
+    source: Arc<Source>,
+    places: Places,
+    ids_problem: Option<SegmentError>,
+    opened: Mutex<BTreeMap<usize, Arc<Opened>>>,
+}
+
+/// A row group among the others.
+#[derive(Clone, Debug)]
+struct GroupPlace {
+    rows: Range<u64>,
+    min_ts: i64,
+    max_ts: i64,
+}
+
+/// A row group whose places are known.
+#[derive(Debug)]
+struct Opened {
+    map: Arc<Group>,
+    metadata: ArrowReaderMetadata,
+    source: Arc<Source>,
+}
 
 impl Segment {
-    /// Opens a segment and its side index. Without a usable side index the
-    /// segment is read by its own footer, and [`Segment::ids_problem`] says why.
+    /// Opens `<name>.parquet` and `<name>.ids` beside it. Without a usable side
+    /// index the segment is read by its own footer.
     pub fn open(fs: &Arc<dyn Fs>, parquet: &Path) -> Result<Self, SegmentError> {
-        let _fs = fs;
-        Err(SegmentError::usage(parquet, "not built yet"))
+        open::open(&**fs, parquet).map(|inner| Self(Arc::new(inner)))
     }
 
     pub fn dataset(&self) -> Dataset {
-        Dataset::Records
+        self.0.dataset
     }
 
+    /// Whose journal it was.
     pub fn instance(&self) -> Option<&InstanceId> {
-        None
+        self.0.instance.as_ref()
     }
 
     pub fn rows(&self) -> u64 {
-        0
+        self.0.rows
     }
 
+    /// The lowest and the highest number of its lines.
+    pub fn seqs(&self) -> (u64, u64) {
+        self.0.seqs
+    }
+
+    /// The time of its first and of its last row.
+    pub fn times(&self) -> (Timestamp, Timestamp) {
+        self.0.times
+    }
+
+    /// Why the side index is not used.
     pub fn ids_problem(&self) -> Option<&SegmentError> {
-        None
+        self.0.ids_problem.as_ref()
+    }
+
+    /// The columns of the file itself, which may lack what later builds added.
+    pub fn file_schema(&self) -> &SchemaRef {
+        &self.0.schema.arrow
     }
 
     /// The rows of each row group, in order.
     pub fn groups(&self) -> Vec<Range<u64>> {
-        Vec::new()
+        self.0.groups.iter().map(|group| group.rows.clone()).collect()
     }
 
-    /// Rows that may lie in `[since, until)`: one range, rows are sorted by
-    /// time. Exact up to a page.
+    /// Rows that may lie in `[since, until)`: one range, since rows are sorted by
+    /// time. Exact up to a page at both ends.
     pub fn rows_between(
         &self,
         since: Option<Timestamp>,
         until: Option<Timestamp>,
     ) -> Result<Range<u64>, SegmentError> {
-        let _range = (since, until);
-        Ok(0..0)
+        let begin = match since.map(Timestamp::as_micros) {
+            None => 0,
+            Some(since) => match self.0.groups.iter().position(|group| group.max_ts >= since) {
+                None => self.0.rows,
+                Some(at) if self.0.groups[at].min_ts >= since => self.0.groups[at].rows.start,
+                // The last page that begins before it may still reach it.
+                Some(at) => {
+                    let pages = self.page_times(at)?;
+                    let first = pages.partition_point(|(ts, _)| *ts < since);
+                    let page = first.checked_sub(1).and_then(|at| pages.get(at));
+                    page.map_or(self.0.groups[at].rows.start, |(_, row)| *row)
+                }
+            },
+        };
+        let end = match until.map(Timestamp::as_micros) {
+            None => self.0.rows,
+            Some(until) => match self.0.groups.iter().rposition(|group| group.min_ts < until) {
+                None => 0,
+                Some(at) if self.0.groups[at].max_ts < until => self.0.groups[at].rows.end,
+                Some(at) => {
+                    let pages = self.page_times(at)?;
+                    let page = pages.get(pages.partition_point(|(ts, _)| *ts < until));
+                    page.map_or(self.0.groups[at].rows.end, |(_, row)| *row)
+                }
+            },
+        };
+        Ok(begin.min(end)..end)
+    }
+
+    /// Time and number of the first row of each page of `ts`.
+    fn page_times(&self, group: usize) -> Result<Vec<(i64, u64)>, SegmentError> {
+        let opened = self.group(group)?;
+        let first = self.0.groups[group].rows.start;
+        let pages = match self.leaf(TS)?.and_then(|leaf| opened.map.chunks.get(leaf)) {
+            Some(chunk) if chunk.pages.len() == opened.map.page_times.len() => &chunk.pages,
+            _ => return Ok(Vec::new()),
+        };
+        let times = opened.map.page_times.iter().copied();
+        Ok(times.zip(pages.iter().map(|page| first + page.first_row)).collect())
     }
 
     /// The bounds of a column's pages in one row group; empty if it has none.
     pub fn pages(&self, group: usize, column: &str) -> Result<Vec<PageBounds>, SegmentError> {
-        let _page = (group, column);
-        Ok(Vec::new())
+        let Some(place) = self.0.groups.get(group) else { return Ok(Vec::new()) };
+        let Some(leaf) = self.leaf(column)? else { return Ok(Vec::new()) };
+        let opened = self.group(group)?;
+        let data_type = self.0.schema.arrow.field_with_name(column).map(|field| field.data_type());
+        let Ok(data_type) = data_type else { return Ok(Vec::new()) };
+        self.guard(|| {
+            bounds::of(&opened.map, leaf, data_type, self.0.schema.leaves()?, &opened.source)
+        })
+        .map(|mut pages| {
+            for page in &mut pages {
+                page.rows = page.rows.start + place.rows.start..page.rows.end + place.rows.start;
+            }
+            pages
+        })
     }
 
     /// False if no row of the row group can have this value in an id column
-    /// (bloom filter).
+    /// (bloom filter); true where the column has none.
     pub fn may_contain(
         &self,
         group: usize,
         column: &str,
         value: &str,
     ) -> Result<bool, SegmentError> {
-        let _value = (group, column, value);
-        Ok(true)
+        let Some(leaf) = self.leaf(column)? else { return Ok(false) };
+        if group >= self.0.groups.len() {
+            return Ok(false);
+        }
+        let opened = self.group(group)?;
+        if opened.map.chunks.get(leaf).is_none_or(|chunk| chunk.bloom.is_none()) {
+            return Ok(true);
+        }
+        let metadata = opened.metadata.metadata();
+        let column = metadata.row_group(0).column(leaf);
+        let filter = self.guard(|| Ok(Sbbf::read_from_column_chunk(column, &*opened.source)?))?;
+        Ok(filter.is_none_or(|filter| filter.check(value)))
     }
 
-    /// Rows that may have `id` as their record, request, correlation or trace
-    /// id: ranges of [`super::BLOCK_ROWS`], by the side index. `None` without one.
+    /// Rows that may have `id` in an indexed column, by the side index: whole
+    /// blocks of [`super::BLOCK_ROWS`]. `None` without a side index.
     pub fn candidates(&self, id: &str) -> Result<Option<Vec<Range<u64>>>, SegmentError> {
-        let _id = id;
-        Ok(None)
+        let Places::Ids(ids, _) = &self.0.places else { return Ok(None) };
+        let mut ranges = ids.candidates(id)?;
+        if let Some(last) = ranges.last_mut() {
+            last.end = last.end.min(self.0.rows);
+        }
+        ranges.retain(|range| !range.is_empty());
+        Ok(Some(ranges))
     }
 
-    /// The rows that have `id` in one of `columns` (all four without): the
-    /// candidates, verified. Without a side index every row is looked at.
+    /// The rows that have `id` in one of `columns` (in an indexed one if none is
+    /// named): candidates, verified. Without a side index all rows are read.
     pub fn find(&self, id: &str, columns: &[&str]) -> Result<Vec<u64>, SegmentError> {
-        let _find = (id, columns);
-        Ok(Vec::new())
+        let wanted = if columns.is_empty() { INDEXED_COLUMNS } else { columns };
+        let known = |name: &&&str| self.0.schema.arrow.field_with_name(name).is_ok();
+        let wanted: Vec<&str> = wanted.iter().filter(known).copied().collect();
+        let indexed = wanted.iter().all(|name| INDEXED_COLUMNS.contains(name));
+        let candidates = if indexed { self.candidates(id)? } else { None };
+        let all = 0..self.0.rows;
+        let ranges = candidates.unwrap_or_else(|| std::iter::once(all).collect());
+        if wanted.is_empty() || ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut rows = ranges.clone().into_iter().flatten();
+        let mut found = Vec::new();
+        for batch in self.read(&Selection::Rows(ranges), &wanted)? {
+            let batch = batch?;
+            let found_in: Vec<_> = batch.columns().iter().map(|array| equal(array, id)).collect();
+            for (at, row) in (0..batch.num_rows()).zip(&mut rows) {
+                if found_in.iter().any(|found| found.value(at)) {
+                    found.push(row);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Reads rows in ascending order, `columns` in the order of the schema
-    /// (columns that this file is too old to have are null), text as dictionaries.
+    /// (columns that this file is too old to have are null, names that the
+    /// dataset does not have are passed over), text as dictionaries.
     pub fn read(&self, rows: &Selection, columns: &[&str]) -> Result<Batches, SegmentError> {
-        let _read = (rows, columns);
-        Ok(Batches {})
+        Batches::new(self.clone(), rows, columns)
     }
 
-    /// What was read so far, by all readers.
+    /// What was read so far, by all readers of this opening.
     pub fn counts(&self) -> ReadCounts {
-        ReadCounts::default()
+        let mut counts = self.0.source.counts();
+        if let Places::Ids(ids, _) = &self.0.places {
+            counts.bytes += ids.bytes_read();
+        }
+        counts
+    }
+
+    /// The leaf of a column that is no map.
+    fn leaf(&self, column: &str) -> Result<Option<usize>, SegmentError> {
+        let leaves = self.0.schema.leaves().map_err(|error| self.damaged(error))?;
+        Ok(leaves.columns().iter().position(|leaf| leaf.path().parts() == [column]))
+    }
+
+    /// Opens a row group, or takes it from those that are open.
+    fn group(&self, at: usize) -> Result<Arc<Opened>, SegmentError> {
+        if let Some(opened) = self.0.opened.lock().get(&at) {
+            return Ok(Arc::clone(opened));
+        }
+        let (map, checked) = match &self.0.places {
+            Places::Ids(ids, groups) => {
+                let map = Arc::new(ids.group(&groups[at])?);
+                let sound = map.fits(self.0.source.bytes());
+                let leaves = self.0.schema.leaves().map_err(|error| self.damaged(error))?;
+                if !sound || map.chunks.len() != leaves.num_columns() {
+                    return Err(ids.damaged("the map of a row group is of another file"));
+                }
+                (map, true)
+            }
+            Places::Footer(groups) => (Arc::clone(&groups[at]), false),
+        };
+        let source = Arc::new(self.0.source.of_group(&map, checked));
+        let metadata = self.guard(|| {
+            let metadata = Arc::new(map.metadata(self.0.schema.leaves()?, None)?);
+            let options = ArrowReaderOptions::new().with_schema(Arc::clone(&self.0.schema.arrow));
+            Ok(ArrowReaderMetadata::try_new(metadata, options)?)
+        })?;
+        let opened = Arc::new(Opened { map, metadata, source });
+        let mut kept = self.0.opened.lock();
+        if kept.len() >= GROUPS_KEPT {
+            kept.pop_first();
+        }
+        kept.insert(at, Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    /// Runs what reads Parquet. Its reader may panic on bytes that are not what
+    /// was written; here that is damage like any other.
+    fn guard<T>(
+        &self,
+        read: impl FnOnce() -> Result<T, source::ReadError>,
+    ) -> Result<T, SegmentError> {
+        source::guard(&self.0.name, read)
+    }
+
+    fn damaged(&self, what: impl ToString) -> SegmentError {
+        SegmentError::Damaged { file: self.0.name.clone(), what: what.to_string() }
     }
 }
 
-/// Batches of rows of one row group after the other.
-#[derive(Debug)]
-pub struct Batches {}
-
-impl Iterator for Batches {
-    type Item = Result<RecordBatch, SegmentError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        None
+/// Rows of a text column that are this text.
+fn equal(array: &ArrayRef, text: &str) -> BooleanBuffer {
+    let texts = |texts: &StringArray, at: usize| texts.is_valid(at) && texts.value(at) == text;
+    let rows = array.len();
+    if let Some(array) = array.as_string_opt::<i32>() {
+        return BooleanBuffer::collect_bool(rows, |row| texts(array, row));
     }
+    let Some(words) = array.as_dictionary_opt::<Int32Type>() else {
+        return BooleanBuffer::new_unset(rows);
+    };
+    let Some(known) = words.values().as_string_opt::<i32>() else {
+        return BooleanBuffer::new_unset(rows);
+    };
+    let same: Vec<bool> = (0..known.len()).map(|at| texts(known, at)).collect();
+    let is = |row| words.key(row).is_some_and(|key| same.get(key).copied().unwrap_or(false));
+    BooleanBuffer::collect_bool(rows, is)
 }
+
+#[cfg(test)]
+mod tests;

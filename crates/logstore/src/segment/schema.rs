@@ -22,11 +22,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use domain::fields::{self, Kind, Stream};
+use parquet::{arrow::ArrowSchemaConverter, schema::types::SchemaDescPtr};
 
 /// Keys that no column has, and values that do not fit their column.
 pub const ATTRS: &str = "attrs";
@@ -116,6 +117,39 @@ pub enum ColumnKind {
 }
 
 impl ColumnKind {
+    const ALL: &[Self] = &[
+        Self::Text,
+        Self::LongText,
+        Self::Id,
+        Self::Time,
+        Self::Integer,
+        Self::Millis,
+        Self::Decimal,
+        Self::Boolean,
+        Self::Map,
+        Self::Bytes,
+    ];
+
+    /// What a side index calls it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::LongText => "long_text",
+            Self::Id => "id",
+            Self::Time => "time",
+            Self::Integer => "integer",
+            Self::Millis => "millis",
+            Self::Decimal => "decimal",
+            Self::Boolean => "boolean",
+            Self::Map => "map",
+            Self::Bytes => "bytes",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
+    }
+
     fn data_type(self, id: usize) -> DataType {
         match self {
             Self::Text => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
@@ -319,6 +353,66 @@ pub fn column_of(dataset: Dataset, key: &str) -> Option<Column> {
     layout(dataset).columns.iter().copied().find(|column| column.key == key)
 }
 
+/// Name and kind of each column of a dataset's files, in their order.
+pub(crate) fn kinds(dataset: Dataset) -> Vec<(String, String)> {
+    let kind_of = |name: &str| match name {
+        SEQ => ColumnKind::Integer,
+        ATTRS => ColumnKind::Map,
+        LINE => ColumnKind::Bytes,
+        _ => {
+            let columns = &layout(dataset).columns;
+            columns.iter().find(|known| known.name == name).map_or(ColumnKind::Text, |c| c.kind)
+        }
+    };
+    let fields = layout(dataset).schema.fields().iter().map(|field| field.name());
+    fields.map(|name| (name.clone(), kind_of(name).as_str().to_owned())).collect()
+}
+
+/// The schema of a file: the columns that it has.
+#[derive(Debug)]
+pub(crate) struct FileSchema {
+    pub arrow: SchemaRef,
+    kinds: Vec<(String, String)>,
+    leaves: OnceLock<SchemaDescPtr>,
+}
+
+impl FileSchema {
+    /// Of a file that says [`kinds`]. `None`: it has a kind that this build does
+    /// not know. Most files are as this build writes them, and share one.
+    pub(crate) fn of(dataset: Dataset, kinds: &[(String, String)]) -> Option<Arc<Self>> {
+        static OURS: LazyLock<Vec<Option<Arc<FileSchema>>>> = LazyLock::new(|| {
+            Dataset::ALL.iter().map(|dataset| FileSchema::new(self::kinds(*dataset))).collect()
+        });
+        let place = Dataset::ALL.iter().position(|known| *known == dataset)?;
+        match OURS.get(place) {
+            Some(Some(ours)) if ours.kinds == kinds => Some(Arc::clone(ours)),
+            _ => Self::new(kinds.to_vec()),
+        }
+    }
+
+    fn new(kinds: Vec<(String, String)>) -> Option<Arc<Self>> {
+        let arrow = Arc::new(schema_of(&kinds)?);
+        Some(Arc::new(Self { arrow, kinds, leaves: OnceLock::new() }))
+    }
+
+    /// The leaf columns of such a file.
+    pub(crate) fn leaves(&self) -> parquet::errors::Result<&SchemaDescPtr> {
+        if let Some(leaves) = self.leaves.get() {
+            return Ok(leaves);
+        }
+        let made = Arc::new(ArrowSchemaConverter::new().convert(&self.arrow)?);
+        Ok(self.leaves.get_or_init(|| made))
+    }
+}
+
+fn schema_of(kinds: &[(String, String)]) -> Option<Schema> {
+    let fields = kinds.iter().map(|(name, kind)| {
+        let id = COLUMN_IDS.iter().position(|known| known == name).map_or(0, |at| at + 1);
+        Some(named_field(name, ColumnKind::parse(kind)?, id))
+    });
+    fields.collect::<Option<Vec<Field>>>().map(Schema::new)
+}
+
 fn body_columns() -> Vec<Column> {
     let columns = BODY_FIELDS.iter();
     columns.map(|(name, kind)| Column { name, key: name, kind: *kind }).collect()
@@ -372,6 +466,10 @@ impl Layout {
 
 fn field(column: &Column) -> Field {
     let id = COLUMN_IDS.iter().position(|name| *name == column.name).map_or(0, |at| at + 1);
-    let required = column.name == SEQ || column.name == TS;
-    with_id(Field::new(column.name, column.kind.data_type(id), !required), id)
+    named_field(column.name, column.kind, id)
+}
+
+fn named_field(name: &str, kind: ColumnKind, id: usize) -> Field {
+    let required = name == SEQ || name == TS;
+    with_id(Field::new(name, kind.data_type(id), !required), id)
 }

@@ -67,6 +67,11 @@ impl FakeFs {
         inner.fault = Some((inner.operations + operations, fault));
     }
 
+    /// Changing operations so far.
+    pub(crate) fn operations(&self) -> u64 {
+        self.0.lock().operations
+    }
+
     /// The disk as the next process finds it. Without power, what was not
     /// synced is there up to any byte.
     pub(crate) fn reboot(&self, power_lost: bool) -> Self {
@@ -191,8 +196,10 @@ impl Fs for FakeFs {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let inner = self.0.lock();
-        let here = inner.files.keys().filter(|path| path.parent() == Some(dir));
-        Ok(here.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect())
+        let below = inner.files.keys().filter_map(|path| path.strip_prefix(dir).ok());
+        let first = |path: &Path| path.iter().next().unwrap().to_str().unwrap().to_owned();
+        let names: std::collections::BTreeSet<String> = below.map(first).collect();
+        Ok(names.into_iter().collect())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

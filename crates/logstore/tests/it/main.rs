@@ -3,10 +3,13 @@
 //! under kill -9.
 
 mod bodies;
+mod catalog;
 mod damage;
+mod engine;
 mod fake;
 mod golden;
 mod kill;
 mod model;
+mod segments;
 mod support;
 mod usage;

@@ -67,6 +67,9 @@ pub struct Manner {
     /// One runtime for all cores instead of one a core.
     #[cfg(feature = "bench")]
     pub shares_runtime: bool,
+    /// So many made-up records a second beside those of requests.
+    #[cfg(feature = "bench")]
+    pub ingests: Option<u32>,
 }
 
 /// A proxy that serves.
@@ -194,6 +197,8 @@ impl Server {
             ground,
         };
         server.begin_tasks()?;
+        #[cfg(feature = "bench")]
+        server.ingest(manner)?;
         server.readiness.started();
         tracing::info!(
             address = %server.address,
@@ -223,6 +228,14 @@ impl Server {
         let levels = Arc::downgrade(&self.ground.levels);
         self.until_stopped(LevelControl::revert_loop(levels, Arc::clone(&self.ground.clock)));
         Ok(())
+    }
+
+    #[cfg(feature = "bench")]
+    fn ingest(&self, manner: Manner) -> Result<(), StartError> {
+        let Some(per_second) = manner.ingests else { return Ok(()) };
+        let (envelope, clock) = (self.ground.envelope(), &self.ground.clock);
+        super::ingest::begin(self.journal.intake(), envelope, clock, per_second)
+            .map_err(|source| StartError::System { what: "make up records".into(), source })
     }
 
     fn until_stopped(&self, work: impl Future<Output = ()> + Send + 'static) {

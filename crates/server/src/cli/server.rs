@@ -20,6 +20,10 @@ pub struct ServerArgs {
     #[cfg(feature = "bench")]
     #[arg(long, hide = true)]
     pub bench_shared_runtime: bool,
+    /// Write so many made-up records a second beside those of requests
+    #[cfg(feature = "bench")]
+    #[arg(long, hide = true, value_name = "N")]
+    pub bench_ingest: Option<u32>,
 }
 
 #[cfg_attr(not(feature = "bench"), expect(unused_variables, reason = "a benchmark's choice"))]
@@ -34,6 +38,8 @@ pub fn run(
         forgets_records: args.bench_null_outbox,
         #[cfg(feature = "bench")]
         shares_runtime: args.bench_shared_runtime,
+        #[cfg(feature = "bench")]
+        ingests: args.bench_ingest,
     };
     let ground = Ground::prepare(environment, file)?;
     let timeout = ground.config.settings.shutdown_timeout;

@@ -7,8 +7,8 @@ use super::settings::{ALL, Setting};
 const HEAD: &str = "\
 # Configuration
 
-<!-- Generated from crates/server/src/config/settings.rs by `UPDATE=1 cargo test -p server \
-config::`; a test keeps it current. -->
+<!-- Generated from crates/server/src/config/settings.rs by `cargo xtask docs`; a test keeps it \
+current. -->
 
 Environment beats file beats default. The file is YAML, named by `--config` or \
 `LLM_PROXY_CONFIG`; its keys are the variables in lower case (`listen_addr`). A list is a YAML \

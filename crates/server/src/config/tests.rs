@@ -153,7 +153,7 @@ fn the_page_of_the_settings_is_current() {
         std::fs::write(&path, &page).expect("written");
     }
     let current = std::fs::read_to_string(&path).expect("docs/configuration.md");
-    assert_eq!(current, page, "run `UPDATE=1 cargo test -p server config::`");
+    assert_eq!(current, page, "run `cargo xtask docs`");
 }
 
 #[expect(clippy::disallowed_methods, reason = "a person asks this test to rewrite the page")]

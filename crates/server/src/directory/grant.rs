@@ -1,6 +1,6 @@
 //! Makes a grant of what the store says of a token and its project.
 
-use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use dataplane::{
     ports::{Grant, Live, ProviderKey},
@@ -41,7 +41,7 @@ pub(super) fn build(
 fn provider_keys(
     keys: BTreeMap<String, Secret>,
     providers: &Providers,
-) -> HashMap<Arc<str>, ProviderKey> {
+) -> BTreeMap<Arc<str>, ProviderKey> {
     keys.into_iter()
         .filter_map(|(name, secret)| {
             let provider = providers.by_name(&name)?;

@@ -1,0 +1,116 @@
+//! Statistics over sources: the columns that groups and measures need, read for
+//! the rows that match and added up on each thread by itself.
+
+use arrow_array::{Array, RecordBatch};
+use domain::query::{FieldRef, Stats};
+
+use super::{
+    EngineError, Report, Search, Sources, Table,
+    aggregate::Aggregate,
+    evaluate::{Evaluator, whole},
+    groups::Place,
+    run::Run,
+    source::{Counters, Halt, Scan, Unit},
+    tally::in_parallel,
+};
+use crate::segment::{
+    Dataset, column_of,
+    schema::{ATTRS, TS},
+};
+
+/// The column of how many requests a coalesced record stands for.
+const WEIGHT: &str = "count";
+
+/// Statistics of the lines that match. The limit keeps the first groups.
+pub(crate) fn stats(
+    sources: &Sources,
+    search: &Search,
+    stats: &Stats,
+    bodies: &[(String, Vec<String>)],
+) -> Result<(Table, Report), EngineError> {
+    let run = Run::new(sources, search, bodies)?;
+    let whole = Aggregate::new(stats, search.budget.memory_bytes)?;
+    let columns: Vec<Vec<&'static str>> =
+        run.plans.iter().map(|plan| columns(&whole, plan.dataset)).collect();
+    let scan = |source: usize,
+                unit: &Unit,
+                state: &mut Result<Aggregate, EngineError>,
+                evaluator: &mut Evaluator,
+                counters: &mut Counters| {
+        let plan = run.plan_of(source);
+        let columns = &columns[run.parts[source].plan];
+        let scan = Scan { plan, columns, handles: false, meter: &run.meter };
+        run.source(source).scan(unit, &scan, evaluator, counters, &mut |rows| {
+            let Ok(aggregate) = &mut *state else { return };
+            if let Err(error) = add(aggregate, plan.dataset, &rows.batch) {
+                *state = Err(error);
+            }
+        })?;
+        // What cannot be answered need not be read to its end.
+        match state {
+            Ok(_) => Ok(None),
+            Err(_) => Err(Halt::Stop(super::Stop::Memory)),
+        }
+    };
+    let (states, mut report) = in_parallel(&run, || whole.sibling(), &scan)?;
+    let mut whole = whole;
+    for state in states {
+        whole.join(state?)?;
+    }
+    report.matched = whole.lines();
+    Ok((whole.table(search.limit), report))
+}
+
+fn columns(aggregate: &Aggregate, dataset: Dataset) -> Vec<&'static str> {
+    let mut columns = vec![TS];
+    if dataset == Dataset::Records {
+        columns.push(WEIGHT);
+    }
+    for field in aggregate.fields() {
+        let column = column(field, dataset).0;
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    columns
+}
+
+/// Where the values of a field stand, and under which key of a map.
+fn column(field: &FieldRef, dataset: Dataset) -> (&'static str, Option<&str>) {
+    match field {
+        FieldRef::Known(known) => match column_of(dataset, known.name) {
+            Some(column) => (column.name, None),
+            None => (ATTRS, Some(known.name)),
+        },
+        FieldRef::Label(name) => match column_of(dataset, "labels") {
+            Some(column) => (column.name, Some(name)),
+            None => (ATTRS, Some(name)),
+        },
+        FieldRef::Attribute(name) => (ATTRS, Some(name)),
+    }
+}
+
+fn add(
+    aggregate: &mut Aggregate,
+    dataset: Dataset,
+    batch: &RecordBatch,
+) -> Result<(), EngineError> {
+    let Some(times) = batch.column_by_name(TS).and_then(whole) else { return Ok(()) };
+    // A line that says no number stands for itself.
+    let counts = batch.column_by_name(WEIGHT).filter(|counts| counts.null_count() < counts.len());
+    let weights: Option<Vec<i64>> = counts.and_then(|counts| {
+        let values = whole(counts)?.iter().enumerate();
+        Some(values.map(|(row, n)| if counts.is_null(row) { 1 } else { (*n).max(0) }).collect())
+    });
+    let place = |field: &FieldRef| -> Place<'_> {
+        let (name, key) = column(field, dataset);
+        let Some(array) = batch.column_by_name(name) else { return Place::Nowhere };
+        match key {
+            None => Place::Column(array),
+            // The key lives as long as the question, the batch does not.
+            Some(key) if name == ATTRS => Place::Attribute(array, key.to_owned().into()),
+            Some(key) => Place::Label(array, key.to_owned().into()),
+        }
+    };
+    aggregate.add_batch(times, weights.as_deref(), &place)
+}

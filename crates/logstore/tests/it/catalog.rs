@@ -1,0 +1,8 @@
+//! Sealing, merging, dropping and erasing, and every moment at which one of
+//! them may be cut off.
+
+mod damage;
+mod faults;
+mod harness;
+mod kill;
+mod steps;

@@ -1,0 +1,41 @@
+//! `logs check`: proves checksums, numbering and books from the files.
+
+use std::{path::Path, sync::Arc};
+
+use logstore::{
+    check::{CheckReport, check},
+    fs::{Fs, StdFs},
+};
+
+use super::{FOUND, NOTHING, Surroundings, TROUBLE, Trouble};
+
+pub(super) fn run(dir: &Path, around: &mut Surroundings<'_>) -> Result<u8, Trouble> {
+    let fs: Arc<dyn Fs> = Arc::new(StdFs);
+    let report = check(&fs, dir)?;
+    let CheckReport { files, bytes, batches, lines, records, interrupted, starts, open, .. } =
+        &report;
+    writeln!(around.out, "files        {files} ({bytes} bytes)")?;
+    writeln!(around.out, "batches      {batches} (with a checksum that fits)")?;
+    writeln!(around.out, "lines        {lines}")?;
+    writeln!(around.out, "records      {records} ({interrupted} interrupted)")?;
+    writeln!(around.out, "starts       {starts}")?;
+    writeln!(around.out, "unfinished   {open}")?;
+    for note in &report.notes {
+        writeln!(around.out, "note: {note}")?;
+    }
+    for finding in &report.findings {
+        writeln!(around.out, "WRONG: {finding}")?;
+    }
+    if report.findings_left_out > 0 {
+        writeln!(around.out, "WRONG: and {} more findings", report.findings_left_out)?;
+    }
+    if report.files == 0 {
+        writeln!(around.out, "nothing to check")?;
+        return Ok(TROUBLE);
+    }
+    let consistent = report.is_consistent();
+    let verdict =
+        if consistent { "the books are consistent" } else { "the books are NOT consistent" };
+    writeln!(around.out, "{verdict}")?;
+    Ok(if consistent { FOUND } else { NOTHING })
+}

@@ -1,0 +1,139 @@
+//! Where lines come from: the one place that knows more than one way.
+//!
+//! Every command asks a [`Door`] and prints what it answers with.
+
+mod directory;
+mod files;
+
+use std::{io, ops::ControlFlow, path::PathBuf, sync::Arc};
+
+use domain::query::Stats;
+use logstore::{
+    cursor::Cursor,
+    engine::{Search, Table},
+    fs::{Fs, StdFs},
+};
+
+use super::Trouble;
+use crate::manage::story::StoryLine;
+
+/// A way to lines.
+pub(super) enum Door {
+    /// A data directory, whether a server runs on it or not.
+    Directory { fs: Arc<dyn Fs>, data_dir: PathBuf },
+    /// Anybody's files of lines, `-` among them for standard input.
+    Files { fs: Arc<dyn Fs>, paths: Vec<PathBuf> },
+}
+
+/// A line of an answer.
+pub(super) struct Found<'l> {
+    pub line: &'l [u8],
+    /// A neighbour of a match.
+    pub context: bool,
+    /// Lines were left out before this one.
+    pub gap: bool,
+}
+
+/// Takes the lines of an answer; an error ends the search.
+pub(super) type Visit<'v> = dyn FnMut(Found<'_>) -> io::Result<()> + 'v;
+
+/// What an answer rests on.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub matched: u64,
+    /// What could not be read, and which bound ended the work early. The answer
+    /// is right for everything else.
+    pub missing: Vec<String>,
+    /// Where each journal ended: what follows was not looked at.
+    pub ends: Vec<Cursor>,
+    /// What `--explain` prints.
+    pub explain: String,
+}
+
+/// What is known about an id.
+#[derive(Debug)]
+pub(super) struct Tale {
+    pub lines: Vec<StoryLine>,
+    pub cut: bool,
+    pub answer: Answer,
+}
+
+impl Door {
+    pub fn directory(data_dir: PathBuf) -> Self {
+        Self::Directory { fs: Arc::new(StdFs), data_dir }
+    }
+
+    pub fn files(paths: Vec<PathBuf>) -> Self {
+        Self::Files { fs: Arc::new(StdFs), paths }
+    }
+
+    /// Refuses a directory that holds nothing to read.
+    pub fn check(&self) -> Result<(), Trouble> {
+        match self {
+            Self::Directory { data_dir, .. } => directory::check(data_dir),
+            Self::Files { .. } => Ok(()),
+        }
+    }
+
+    /// Visits the lines that match, in the order asked for.
+    pub fn search(&self, question: &Search, visit: &mut Visit<'_>) -> Result<Answer, Trouble> {
+        match self {
+            Self::Directory { fs, data_dir } => directory::search(fs, data_dir, question, visit),
+            Self::Files { fs, paths } => files::search(fs, paths, question, visit),
+        }
+    }
+
+    /// Visits the newest `limit` of them, oldest first.
+    pub fn newest(
+        &self,
+        question: &Search,
+        limit: usize,
+        visit: &mut Visit<'_>,
+    ) -> Result<Answer, Trouble> {
+        match self {
+            Self::Directory { fs, data_dir } => {
+                directory::newest(fs, data_dir, question, limit, visit)
+            }
+            Self::Files { fs, paths } => files::newest(fs, paths, question, limit, visit),
+        }
+    }
+
+    pub fn count(&self, question: &Search) -> Result<Answer, Trouble> {
+        match self {
+            Self::Directory { fs, data_dir } => directory::count(fs, data_dir, question),
+            Self::Files { fs, paths } => files::count(fs, paths, question),
+        }
+    }
+
+    pub fn stats(&self, question: &Search, stats: &Stats) -> Result<(Table, Answer), Trouble> {
+        match self {
+            Self::Directory { fs, data_dir } => directory::stats(fs, data_dir, question, stats),
+            Self::Files { .. } => Err(Trouble::NotOfFiles("--stats and --bucket are")),
+        }
+    }
+
+    /// The story of any id.
+    pub fn story(&self, id: &str) -> Result<Tale, Trouble> {
+        match self {
+            Self::Directory { fs, data_dir } => directory::story(fs, data_dir, id),
+            Self::Files { .. } => Err(Trouble::NotOfFiles("show is")),
+        }
+    }
+}
+
+/// Runs `search` with a visitor that can fail, which ends it early.
+fn visiting<R>(
+    visit: &mut Visit<'_>,
+    search: impl FnOnce(&mut dyn FnMut(Found<'_>) -> ControlFlow<()>) -> Result<R, Trouble>,
+) -> Result<R, Trouble> {
+    let mut visited = Ok(());
+    let report = search(&mut |found| {
+        visited = visit(found);
+        match visited {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    })?;
+    visited?;
+    Ok(report)
+}

@@ -1,0 +1,149 @@
+//! The story of a request: every line that belongs to an id, in time order.
+//!
+//! Any id will do: the request's, the record's, the correlation or trace id, or
+//! the provider's own. Requests that share the correlation id are its siblings.
+
+use std::{collections::HashSet, ops::ControlFlow};
+
+use domain::{
+    fields::{self, Stream},
+    ids::ProjectId,
+    query::{Expr, FieldRef, Literal, Test},
+};
+use logstore::engine::{self, EngineError, Order, Position, Report, Search, Sources};
+use serde_json::Value;
+
+/// Lines of one story; a correlation id may stand in far more.
+pub const STORY_LINES_MAX: usize = 1_000;
+/// Ids of requests and groups that are followed.
+const IDS_MAX: usize = 64;
+
+/// Where ids stand that segments have an index of.
+const INDEXED: &[&str] = &["record_id", "request_id", "correlation_id", "trace_id"];
+/// Where others stand: looked for only when nothing else is found.
+const SCANNED: &[&str] = &["upstream_request_id", "span_id", "id"];
+
+/// One line and where it belongs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoryLine {
+    pub stream: Stream,
+    pub position: Position,
+    pub line: Vec<u8>,
+    /// Of another request with the same correlation id.
+    pub sibling: bool,
+}
+
+/// All that was found, oldest first.
+#[derive(Debug, Default)]
+pub struct Story {
+    pub lines: Vec<StoryLine>,
+    /// What the last look rests on; problems of all looks.
+    pub report: Report,
+    /// There are more lines than a story holds.
+    pub cut: bool,
+}
+
+/// Gathers the story of `id`, of these projects only if some are given.
+pub fn gather(
+    sources: &Sources,
+    id: &str,
+    projects: Option<&[ProjectId]>,
+) -> Result<Story, EngineError> {
+    let mut story = Story::default();
+    let look = Look { sources, projects };
+    let mut found = look.find(any_of(INDEXED, &[id]), &mut story)?;
+    if found.is_empty() {
+        found = look.find(any_of(SCANNED, &[id]), &mut story)?;
+    }
+    let members = requests(&found, id);
+    let groups = values(&found, &["correlation_id"]);
+    if !members.is_empty() {
+        let members: Vec<&str> = members.iter().map(String::as_str).collect();
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+        let expr =
+            Expr::or([any_of(&["request_id"], &members), any_of(&["correlation_id"], &groups)]);
+        for line in look.find(expr, &mut story)? {
+            if !found.iter().any(|known| known.position == line.position) {
+                found.push(line);
+            }
+        }
+        for line in &mut found {
+            let request = value(&line.line, "request_id");
+            line.sibling = !request.is_some_and(|it| members.contains(&it.as_str()));
+        }
+    }
+    found.sort_by(|a, b| place(&a.position).cmp(&place(&b.position)));
+    story.cut |= found.len() > STORY_LINES_MAX;
+    found.truncate(STORY_LINES_MAX);
+    story.lines = found;
+    Ok(story)
+}
+
+struct Look<'a> {
+    sources: &'a Sources,
+    projects: Option<&'a [ProjectId]>,
+}
+
+impl Look<'_> {
+    fn find(&self, expr: Expr, story: &mut Story) -> Result<Vec<StoryLine>, EngineError> {
+        let question = Search {
+            streams: Stream::ALL.to_vec(),
+            order: Order::OldestFirst,
+            limit: Some(STORY_LINES_MAX + 1),
+            projects: self.projects.map(<[ProjectId]>::to_vec),
+            ..Search::new(expr)
+        };
+        let mut found = Vec::new();
+        let mut report = engine::search(self.sources, &question, &mut |hit| {
+            found.push(StoryLine {
+                stream: hit.stream,
+                position: hit.position.clone(),
+                line: hit.line.to_vec(),
+                sibling: false,
+            });
+            ControlFlow::Continue(())
+        })?;
+        for problem in std::mem::take(&mut story.report.problems) {
+            if !report.problems.contains(&problem) {
+                report.problems.push(problem);
+            }
+        }
+        report.stopped = report.stopped.or(story.report.stopped);
+        story.report = report;
+        story.cut |= found.len() > STORY_LINES_MAX;
+        Ok(found)
+    }
+}
+
+fn any_of(names: &[&str], ids: &[&str]) -> Expr {
+    let known = names.iter().filter_map(|name| fields::find(name));
+    let ids = || ids.iter().map(|id| Literal::Text((*id).to_owned())).collect();
+    Expr::or(known.map(|field| Expr::Field(FieldRef::Known(field), Test::Any(ids()))))
+}
+
+/// The requests that the id means: those that bear it as their own, else all
+/// that were found by a group's id.
+fn requests(found: &[StoryLine], id: &str) -> Vec<String> {
+    let own = |line: &&StoryLine| {
+        ["request_id", "record_id"]
+            .iter()
+            .any(|name| value(&line.line, name).as_deref() == Some(id))
+    };
+    let own: Vec<StoryLine> = found.iter().filter(own).cloned().collect();
+    values(if own.is_empty() { found } else { &own }, &["request_id"])
+}
+
+fn values(lines: &[StoryLine], names: &[&str]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let all = lines.iter().flat_map(|line| names.iter().map(|name| value(&line.line, name)));
+    all.flatten().filter(|value| seen.insert(value.clone())).take(IDS_MAX).collect()
+}
+
+fn value(line: &[u8], name: &str) -> Option<String> {
+    let line: Value = serde_json::from_slice(line).ok()?;
+    line.get(name)?.as_str().map(str::to_owned)
+}
+
+fn place(position: &Position) -> (domain::time::Timestamp, &str, u64) {
+    (position.ts, position.instance.as_str(), position.seq)
+}
