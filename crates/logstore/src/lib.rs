@@ -32,7 +32,9 @@ pub mod segment;
 pub mod show;
 mod writer;
 
-pub use journal::{ClosedFiles, CloseReport, CommitObserver, Journal, JournalConfig, JournalError, Sync};
+pub use journal::{
+    CloseReport, ClosedFiles, CommitObserver, Journal, JournalConfig, JournalError, Sync,
+};
 pub use lock::{DataDirLock, LockError};
 pub use queue::{Accounts, Failure, Intake, Lost, NoRoom, Stored, Stream};
 pub use recover::RecoveryReport;

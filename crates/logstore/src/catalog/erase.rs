@@ -12,12 +12,8 @@ use arrow_select::filter::filter_record_batch;
 use domain::ids::{InstanceId, ProjectId};
 
 use super::{
-    CatalogError, Manifest, SealedFile,
-    event::EventKind,
-    manifest::listed_path,
-    merge::Rows,
-    seal::event,
-    store::Catalog,
+    CatalogError, Manifest, SealedFile, event::EventKind, manifest::listed_path, merge::Rows,
+    seal::event, store::Catalog,
 };
 use crate::{
     fs::Fs,
@@ -128,10 +124,12 @@ impl Catalog {
         }
         manifest.retire(&file.file, self.clock.now());
         manifest.books.erased.add(file.dataset, hits);
-        let mut erased =
-            event(EventKind::Erased, instance, made.as_ref().unwrap_or(file), vec![
-                file.file.clone(),
-            ]);
+        let mut erased = event(
+            EventKind::Erased,
+            instance,
+            made.as_ref().unwrap_or(file),
+            vec![file.file.clone()],
+        );
         erased.rows = hits;
         manifest.note(erased);
         manifest.segments.extend(made);

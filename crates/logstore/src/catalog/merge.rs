@@ -157,9 +157,10 @@ impl Merge {
     fn open_due(&mut self) -> Result<(), CatalogError> {
         loop {
             let head = self.open.iter().map(Open::key).min();
-            let due = self.waiting.last().is_some_and(|(_, next)| {
-                head.is_none_or(|(ts, _)| next.min_ts.as_micros() <= ts)
-            });
+            let due = self
+                .waiting
+                .last()
+                .is_some_and(|(_, next)| head.is_none_or(|(ts, _)| next.min_ts.as_micros() <= ts));
             let Some((path, info)) = self.waiting.pop_if(|_| due) else { return Ok(()) };
             let rows = Rows::open(&self.fs, path, &info)?;
             self.open.extend(Open::begin(rows)?);

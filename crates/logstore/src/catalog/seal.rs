@@ -215,7 +215,9 @@ impl Catalog {
         };
         let options = self.seal_options(instance, ZSTD_LEVEL);
         let lines = match path == closed.path {
-            true => ClosedFile { path, first_seq: closed.first_seq, range: closed.from..=closed.last },
+            true => {
+                ClosedFile { path, first_seq: closed.first_seq, range: closed.from..=closed.last }
+            }
             // Bodies have a numbering of their own.
             false => ClosedFile { path, first_seq: 1, range: 1..=u64::MAX },
         };

@@ -28,11 +28,7 @@ const TRIES_MAX: u32 = 5;
 
 /// Checks journal and segments of a data directory. Reads only; a server may be
 /// writing beside it.
-pub fn verify(
-    fs: &Arc<dyn Fs>,
-    data_dir: &Path,
-    deep: bool,
-) -> Result<CheckReport, CatalogError> {
+pub fn verify(fs: &Arc<dyn Fs>, data_dir: &Path, deep: bool) -> Result<CheckReport, CatalogError> {
     let mut tries = 1;
     loop {
         let before = super::snapshot(&**fs, data_dir)?;

@@ -41,7 +41,8 @@ pub(crate) fn search(
                 break;
             }
             let around = around(search, position, *stream, order);
-            let more = ordered::search(sources, &around, &[], &mut |hit| gathered.keep(&hit, true))?;
+            let more =
+                ordered::search(sources, &around, &[], &mut |hit| gathered.keep(&hit, true))?;
             add(&mut report, more);
         }
     }

@@ -4,11 +4,7 @@
 
 use std::collections::HashMap;
 
-use arrow_array::{
-    Array, ArrayRef, DictionaryArray,
-    cast::AsArray,
-    types::Int32Type,
-};
+use arrow_array::{Array, ArrayRef, DictionaryArray, cast::AsArray, types::Int32Type};
 use domain::query::GROUP_FIELDS_MAX;
 
 use super::{
@@ -55,7 +51,8 @@ pub(crate) enum Place<'a> {
 
 impl Place<'_> {
     pub(crate) fn cell(&self, row: usize) -> Cell {
-        let text = |text: Option<&str>| text.map_or(Cell::Absent, |text| Cell::Text(text.to_owned()));
+        let text =
+            |text: Option<&str>| text.map_or(Cell::Absent, |text| Cell::Text(text.to_owned()));
         match self {
             Self::Column(column) => cell(column, row),
             Self::Label(column, name) => text(entries(column, row).and_then(|e| e.get(name))),
@@ -71,12 +68,8 @@ impl Place<'_> {
 
 impl Groups {
     pub(crate) fn new(fields: usize, has_buckets: bool) -> Self {
-        let mut groups = Self {
-            fields: Vec::new(),
-            levels: Vec::new(),
-            keys: Vec::new(),
-            has_buckets,
-        };
+        let mut groups =
+            Self { fields: Vec::new(), levels: Vec::new(), keys: Vec::new(), has_buckets };
         groups.fields.resize_with(fields, Codes::default);
         groups.levels.resize_with(fields + 1, Level::default);
         if fields == 0 && !has_buckets {
@@ -238,7 +231,10 @@ impl Codes {
         if let Place::Column(column) = place
             && let Some(texts) = column.as_string_opt::<i32>()
         {
-            return texts.iter().map(|text| text.map_or(Ok(0), |text| self.of_text(text))).collect();
+            return texts
+                .iter()
+                .map(|text| text.map_or(Ok(0), |text| self.of_text(text)))
+                .collect();
         }
         (0..rows).map(|row| self.of(&place.cell(row))).collect()
     }

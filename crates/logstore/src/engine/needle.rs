@@ -226,10 +226,7 @@ mod tests {
             Some((&["\"x\"", "\"y\""], false)),
         );
         check(Expr::Or(vec![known("model", text("x")), Expr::All]), None);
-        check(
-            Expr::And(vec![Expr::All, known("model", text("x"))]),
-            Some((&["\"x\""], false)),
-        );
+        check(Expr::And(vec![Expr::All, known("model", text("x"))]), Some((&["\"x\""], false)));
     }
 
     #[test]

@@ -188,23 +188,15 @@ fn find(
     counters: &mut Counters,
 ) -> Result<Option<Found>, Halt> {
     let from = run.source(source);
-    let scan = Scan {
-        plan: run.plan_of(source),
-        columns: &[SEQ, TS],
-        handles: true,
-        meter: &run.meter,
-    };
+    let scan =
+        Scan { plan: run.plan_of(source), columns: &[SEQ, TS], handles: true, meter: &run.meter };
     let mut matches: Vec<Match> = Vec::new();
     from.scan(unit, &scan, evaluator, counters, &mut |rows| {
         matches.extend(places(&rows.batch, &rows.handles));
     })?;
     let order = run.search.order;
-    let key = |found: &Match| Key {
-        order,
-        ts: found.ts,
-        instance: from.instance(),
-        seq: found.seq,
-    };
+    let key =
+        |found: &Match| Key { order, ts: found.ts, instance: from.instance(), seq: found.seq };
     if let Some(after) = &run.search.after {
         let after =
             Key { order, ts: after.ts.as_micros(), instance: &after.instance, seq: after.seq };
@@ -242,11 +234,7 @@ fn next_lines(matches: &[Match], at: usize, max: usize) -> usize {
     if whole > 0 { whole } else { rest.len() }
 }
 
-fn fetch(
-    source: &dyn Source,
-    matches: &[Match],
-    counters: &mut Counters,
-) -> Result<Lines, Halt> {
+fn fetch(source: &dyn Source, matches: &[Match], counters: &mut Counters) -> Result<Lines, Halt> {
     let handles: Vec<u64> = matches.iter().map(|found| found.handle).collect();
     Ok(source.lines(&handles, counters)?)
 }

@@ -80,7 +80,10 @@ pub(crate) enum Check {
     Number(NumberCheck),
     /// Billionths in the column, dollars in the test.
     Decimal(NumberCheck),
-    Boolean { yes: bool, no: bool },
+    Boolean {
+        yes: bool,
+        no: bool,
+    },
     /// Of the value as it is printed: patterns on numbers.
     Printed(TextCheck),
     /// Of the value under a key of a map of texts.
@@ -356,9 +359,7 @@ impl Leaf {
 /// Ids of which every match has one, if the condition says so.
 fn ids_of(expr: &Expr, dataset: Dataset) -> Option<Vec<String>> {
     match expr {
-        Expr::And(all) => {
-            all.iter().filter_map(|expr| ids_of(expr, dataset)).min_by_key(Vec::len)
-        }
+        Expr::And(all) => all.iter().filter_map(|expr| ids_of(expr, dataset)).min_by_key(Vec::len),
         Expr::Or(any) => {
             let mut ids = Vec::new();
             for expr in any {

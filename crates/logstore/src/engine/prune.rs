@@ -131,7 +131,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::{engine::{Search, plan::Plan}, segment::Dataset};
+    use crate::{
+        engine::{Search, plan::Plan},
+        segment::Dataset,
+    };
 
     #[test]
     fn ranges_meet_and_join() {
@@ -168,8 +171,7 @@ mod tests {
         let field = |name: &str, test: Test| {
             Expr::Field(FieldRef::Known(fields::find(name).expect("a field")), test)
         };
-        let at_least =
-            |least| Test::Compare(Comparison::GreaterOrEqual, Literal::Integer(least));
+        let at_least = |least| Test::Compare(Comparison::GreaterOrEqual, Literal::Integer(least));
         let like = |pattern: &str| Test::Like(domain::glob::Glob::new(pattern));
         check(field("status_code", at_least(500)), &[10..20, 30..40]);
         check(field("status_code", Test::Present), &[0..20, 30..40]);

@@ -1,10 +1,7 @@
 //! One question at work: sources that may hold matches, two threads that open,
 //! prune and scan them, and the books of it all.
 
-use std::{
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use super::{
     EngineError, Explain, Order, Problem, Progress, Report, Search, Sources, Stop,

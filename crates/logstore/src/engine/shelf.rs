@@ -69,8 +69,7 @@ impl State {
         let rows = |open: &[(Box<Path>, Arc<Segment>)]| -> u64 {
             open.iter().map(|(_, segment)| segment.rows()).sum()
         };
-        while self.open.len() > 2
-            && (self.open.len() > SEGMENTS_MAX || rows(&self.open) > ROWS_MAX)
+        while self.open.len() > 2 && (self.open.len() > SEGMENTS_MAX || rows(&self.open) > ROWS_MAX)
         {
             let (_, segment) = self.open.remove(0);
             self.leaving.push(segment);

@@ -10,11 +10,7 @@ use std::{
 use arrow_array::RecordBatch;
 use domain::ids::InstanceId;
 
-use super::{
-    Budget, Cancel, Problem, Stop,
-    evaluate::Evaluator,
-    plan::Plan,
-};
+use super::{Budget, Cancel, Problem, Stop, evaluate::Evaluator, plan::Plan};
 use crate::segment::Dataset;
 
 /// Microseconds of the oldest and the newest row, both included.

@@ -27,8 +27,7 @@ use super::{
     Ground, StartError, VERSION, adapters,
     lanes::{Lanes, Nudge},
     outbox::JournalOutbox,
-    plane,
-    segments,
+    plane, segments,
     tls::{self, TlsFiles},
 };
 use crate::{
@@ -127,7 +126,9 @@ impl Server {
         let state = open_state(&ground).await?;
         let State { store, counter, metrics, catalog, journal, recovery } = state;
         let (delivery, delivered) = match manner.shows_lines {
-            true => ground.deliver(&journal).map(|(delivery, reached)| (Some(delivery), reached))?,
+            true => {
+                ground.deliver(&journal).map(|(delivery, reached)| (Some(delivery), reached))?
+            }
             false => (None, adapters::Reached::everything()),
         };
         let intake = journal.intake();

@@ -15,11 +15,11 @@ use domain::{
 };
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
 use logstore::{
     catalog::{Catalog, CatalogConfig, Policy},
     fs::StdFs,
 };
+use serde_json::{Value, json};
 use store::{EncryptionKeys, Options, Store};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
