@@ -62,6 +62,8 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Tale {
     pub lines: Vec<StoryLine>,
+    /// Captured bodies of its requests, as they were written.
+    pub bodies: Vec<Vec<u8>>,
     pub cut: bool,
     pub answer: Answer,
 }
