@@ -213,9 +213,11 @@ pub(crate) fn datasets_of(search: &Search) -> Vec<Dataset> {
 }
 
 /// Scans a unit of a source with the state of a thread.
-pub(crate) type ScanUnit<'f, S, R> = dyn Fn(usize, &Unit, &mut S, &mut Evaluator, &mut Counters) -> Result<Option<R>, Halt>
-    + Sync
-    + 'f;
+pub(crate) type ScanUnit<'f, S, R> =
+    dyn Fn(usize, &Unit, &mut S, &mut Evaluator, &mut Counters) -> Scanned<R> + Sync + 'f;
+
+/// What a unit came to, for whoever puts the answer together.
+pub(crate) type Scanned<R> = Result<Option<R>, Halt>;
 
 /// Starts the threads of a question.
 pub(crate) fn spawn<'scope, 'env, T: Send + 'scope>(

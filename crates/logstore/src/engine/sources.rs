@@ -114,7 +114,10 @@ impl Sources {
                 let next = part.files.get(at + 1).map_or(u64::MAX, |next| next.0);
                 let lines = (*first_seq).max(part.after_seq + 1)..next;
                 vanished |= sources.open_hot(&**fs, path, &part.instance, *first_seq, lines);
-                sources.open_bodies(&**fs, &HotPart::bodies(path), &part.instance);
+                // Bodies are sealed with their file, of which a line is sealed then.
+                if *first_seq > part.after_seq {
+                    sources.open_bodies(&**fs, &HotPart::bodies(path), &part.instance);
+                }
             }
         }
         sources.find_ends();
