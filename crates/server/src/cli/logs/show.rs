@@ -31,7 +31,10 @@ pub(super) fn run(
         writeln!(around.err, "nothing is known about {}", harmless(id))?;
     }
     match format {
-        Format::Table => tell(&tale.lines, around)?,
+        Format::Table => {
+            tell(&tale.lines, around)?;
+            tell_bodies(&tale.bodies, around)?;
+        }
         Format::Json => print_json(&tale, around.out)?,
         Format::Csv | Format::Logfmt | Format::Raw => {
             let lines: Vec<&StoryLine> = tale.lines.iter().collect();
@@ -66,7 +69,29 @@ fn print_json(tale: &Tale, out: &mut dyn Write) -> io::Result<()> {
             out.write_all(&line.line)?;
         }
     }
+    out.write_all(b"],\"bodies\":[")?;
+    for (at, body) in tale.bodies.iter().enumerate() {
+        out.write_all(if at > 0 { b"," } else { b"" })?;
+        out.write_all(body)?;
+    }
     writeln!(out, "]}}")
+}
+
+/// What was said, as far as it is kept.
+fn tell_bodies(bodies: &[Vec<u8>], around: &mut Surroundings<'_>) -> io::Result<()> {
+    for body in bodies {
+        let body = Line::parse(body);
+        let cell = |name: &str| body.get(name).map(crate::render::shown).unwrap_or_default();
+        let cut = if body.get("truncated").is_some_and(|it| it == true) { ", cut" } else { "" };
+        let (side, kind, bytes) = (cell("side"), cell("content_type"), cell("bytes"));
+        writeln!(around.out)?;
+        title(around, &format!("{side} body ({kind}, {bytes} bytes{cut})"))?;
+        let text = body.get("body").and_then(|text| text.as_str()).unwrap_or_default();
+        for line in text.lines() {
+            writeln!(around.out, "{}", harmless(line))?;
+        }
+    }
+    Ok(())
 }
 
 fn print_lines(
