@@ -157,7 +157,17 @@ impl<'a> Run<'a> {
     }
 
     /// The books of what all threads did.
-    pub(crate) fn report(&self, counters: Counters, spared: u64, stop: Option<Stop>) -> Report {
+    pub(crate) fn report(
+        &self,
+        mut counters: Counters,
+        spared: u64,
+        matched: u64,
+        stop: Option<Stop>,
+    ) -> Report {
+        if matched == 0 && counters.hot_unproven > 0 {
+            // What was looked for may lie in what cannot be read.
+            self.sources.damage(&mut counters);
+        }
         let read = self.sources.shelf().counts();
         let (pages, bytes_read) =
             (read.pages - self.read_before.pages, read.bytes - self.read_before.bytes);
@@ -190,7 +200,7 @@ impl<'a> Run<'a> {
             total: self.begun.elapsed() + self.sources.open,
         };
         Report {
-            matched: 0,
+            matched,
             rows_scanned: self.meter.rows_scanned(),
             segments_total,
             segments_opened: counters.opened,

@@ -15,7 +15,7 @@ use super::{
     hot::{Hot, HotFile},
     sealed::Sealed,
     shelf::Shelf,
-    source::{Source, Span},
+    source::{Counters, Source, Span},
 };
 use crate::{
     catalog::{self, HotPart, Snapshot},
@@ -187,6 +187,11 @@ impl Sources {
             }
         }
         self.complete_to.sort_by(|a, b| a.instance.as_str().cmp(b.instance.as_str()));
+    }
+
+    /// What of the journal is damaged, of everything that a question was about.
+    pub(crate) fn damage(&self, counters: &mut Counters) {
+        self.hot.iter().chain(&self.bodies).for_each(|file| file.damage(counters));
     }
 
     pub(crate) fn shelf(&self) -> &Shelf {
