@@ -16,6 +16,7 @@
 
 mod aggregate;
 mod ask;
+mod captured;
 mod check;
 mod context;
 mod doors;
@@ -41,8 +42,8 @@ mod table;
 mod tally;
 
 pub use aggregate::{Aggregate, Row};
-pub use ask::{BadPosition, Budget, Cancel, Hit, Order, Position, Search};
-pub use doors::{count, search, stats};
+pub use ask::{BadPosition, Budget, Cancel, Hit, Order, Position, Search, Tell};
+pub use doors::{bodies, count, search, stats};
 pub use filter::Filter;
 pub use report::{EngineError, Explain, Problem, Progress, Report, Stop};
 pub use sources::Sources;

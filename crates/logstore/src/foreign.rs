@@ -155,6 +155,8 @@ pub struct Hit<'a> {
     pub context: bool,
     /// With context: lines were left out before this one.
     pub gap: bool,
+    /// The next line may be long in coming: whoever buffers should not now.
+    pub at_once: bool,
 }
 
 /// What an answer rests on.

@@ -165,7 +165,8 @@ impl Source for Hot {
             return Err(problem.into());
         }
         let parts = 0..self.file.parts.len() as u64;
-        Ok(parts.map(|at| Unit { span: Span::ALWAYS, ranges: vec![at..at + 1] }).collect())
+        let unit = |at| Unit { span: Span::ALWAYS, ranges: std::iter::once(at..at + 1).collect() };
+        Ok(parts.map(unit).collect())
     }
 
     fn scan(

@@ -40,7 +40,7 @@ pub(crate) struct Prefilter {
 
 #[derive(Debug)]
 enum Find {
-    One(Finder<'static>),
+    One(Box<Finder<'static>>),
     Any(regex::bytes::Regex),
 }
 
@@ -56,7 +56,7 @@ impl Find {
 impl Prefilter {
     pub(crate) fn new(needles: &[Needles]) -> Result<Self, EngineError> {
         let finder = |needles: &Needles| match needles.texts.as_slice() {
-            [one] if !needles.folded => Ok(Find::One(Finder::new(one).into_owned())),
+            [one] if !needles.folded => Ok(Find::One(Box::new(Finder::new(one).into_owned()))),
             any => {
                 let texts = any.iter().map(|text| regex::escape(&String::from_utf8_lossy(text)));
                 let pattern = texts.collect::<Vec<_>>().join("|");

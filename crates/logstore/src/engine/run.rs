@@ -6,12 +6,12 @@ use std::{sync::Arc, time::Instant};
 use super::{
     EngineError, Explain, Order, Problem, Progress, Report, Search, Sources, Stop,
     evaluate::Evaluator,
-    plan::Plan,
+    plan::{Plan, Words},
     queue::{EndOnPanic, Queue, Task},
     source::{Counters, Halt, Meter, Source, Span, Unit},
     sources::Part,
 };
-use crate::segment::ReadCounts;
+use crate::segment::{Dataset, ReadCounts};
 
 /// Reading, decompressing and testing; more would only take them from the
 /// proxy beside which a search runs.
@@ -39,10 +39,25 @@ impl<'a> Run<'a> {
     pub(crate) fn new(
         sources: &'a Sources,
         search: &'a Search,
-        bodies: &[(String, Vec<String>)],
+        words: &Words,
+    ) -> Result<Self, EngineError> {
+        Self::over(sources, search, &datasets_of(search), words)
+    }
+
+    /// Over datasets instead of streams.
+    pub(crate) fn over(
+        sources: &'a Sources,
+        search: &'a Search,
+        datasets: &[Dataset],
+        words: &Words,
     ) -> Result<Self, EngineError> {
         let begun = Instant::now();
-        let (plans, parts) = sources.plan(search, bodies)?;
+        let mut plans = Vec::new();
+        let mut parts = Vec::new();
+        for dataset in datasets {
+            plans.push(Plan::new(search, *dataset, words)?);
+            parts.extend(sources.parts(*dataset, plans.len() - 1));
+        }
         let files_total = parts.len() as u64;
         let read_before = sources.shelf().counts();
         let meter = Meter::new(search.budget, search.cancel.clone());
@@ -187,6 +202,14 @@ impl<'a> Run<'a> {
             explain,
         }
     }
+}
+
+/// What the streams of a question are kept as, each once.
+pub(crate) fn datasets_of(search: &Search) -> Vec<Dataset> {
+    let mut datasets: Vec<Dataset> = search.streams.iter().map(|s| Dataset::of(*s)).collect();
+    datasets.sort_unstable();
+    datasets.dedup();
+    datasets
 }
 
 /// Scans a unit of a source with the state of a thread.

@@ -4,6 +4,7 @@
 use super::{
     EngineError, Report, Search, Sources,
     evaluate::Evaluator,
+    plan::Words,
     queue::{EndOnPanic, Queue},
     run::{Run, THREADS, Worked, join, spawn},
     source::{Counters, Scan, Unit},
@@ -15,9 +16,9 @@ use crate::segment::schema::TS;
 pub(crate) fn count(
     sources: &Sources,
     search: &Search,
-    bodies: &[(String, Vec<String>)],
+    words: &Words,
 ) -> Result<Report, EngineError> {
-    let run = Run::new(sources, search, bodies)?;
+    let run = Run::new(sources, search, words)?;
     let scan = |source: usize, unit: &Unit, n: &mut u64, e: &mut Evaluator, c: &mut Counters| {
         let plan = run.plan_of(source);
         let scan = Scan { plan, columns: &[TS], handles: false, meter: &run.meter };

@@ -19,7 +19,7 @@ use std::{
 use super::{
     Input, Report, Search,
     census::{Census, census},
-    emit::Sink,
+    emit::{Coming, Sink},
     plan::{LineReader, Plan},
     source::{Blocks, Opened, PlainFile, Sizes, open, open_live},
 };
@@ -125,7 +125,12 @@ impl<'a> Run<'a> {
             let problem = match opened {
                 Ok(opened) => {
                     if let Some(sink) = &mut sink {
-                        sink.begin(nth, matches!(opened, Opened::Plain(_)));
+                        let coming = match &opened {
+                            Opened::Plain(_) => Coming::Plain,
+                            Opened::Packed(_) => Coming::Packed,
+                            Opened::Live(_) => Coming::Live,
+                        };
+                        sink.begin(nth, coming);
                     }
                     self.input(opened, &mut sink, tallies)?.map(|e| e.to_string())
                 }

@@ -23,7 +23,7 @@ fn sealed() -> (tempfile::TempDir, Place, Ledger) {
     }
     journal.close();
     let catalog = place.catalog().unwrap();
-    catalog.seal_closed(u64::MAX).unwrap();
+    place.seal(&catalog);
     catalog.drop_sealed(u64::MAX).unwrap();
     (dir, place, ledger)
 }
@@ -137,7 +137,7 @@ fn damage_inside_a_closed_journal_file_is_kept_aside_and_counted() {
     let middle = std::fs::metadata(&file).unwrap().len() / 2;
     flip(&file, usize::try_from(middle).unwrap());
     let catalog = place.catalog().unwrap();
-    let report = catalog.seal_closed(u64::MAX).unwrap();
+    let report = place.seal(&catalog);
     assert!(report.rows > 0);
     catalog.drop_sealed(u64::MAX).unwrap();
     let torn = std::fs::read_dir(logstore::journal_dir(&place.dir).join("torn")).unwrap();

@@ -140,3 +140,40 @@ fn following_shows_what_is_appended() {
     let expected = "request_id=req-3 outcome=ok\nrequest_id=req-2 outcome=interrupted\n";
     assert_eq!((status, out.as_str()), (FOUND, expected), "{err}");
 }
+
+#[test]
+fn files_of_others_are_searched_by_their_own_names() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("mixed.log");
+    let lines = "{\"level\":\"ERROR\",\"msg\":\"upstream timeout\",\"error\":{\"code\":7}}\n\
+                 ERROR timeout in plain text\n\
+                 {\"level\":\"info\",\"msg\":\"timeout\",\"took\":3,\"ts\":1763892000}\n";
+    std::fs::write(&path, lines).expect("a file");
+    let file = path.to_str().expect("a path");
+    let lines: Vec<&str> = lines.lines().collect();
+    let check = |args: &[&str], expected: (u8, String)| {
+        let args: Vec<&str> = [&["search"], args, &[file]].concat();
+        let (status, out, err) = run_in(dir.path(), &args, &|| true);
+        assert_eq!((status, out), expected, "{args:?}: {err}");
+    };
+    let shown = |numbers: &[usize]| {
+        numbers.iter().map(|number| format!("{}\n", lines[*number])).collect::<String>()
+    };
+    check(&["level:error timeout"], (FOUND, shown(&[0])));
+    check(&["timeout"], (FOUND, shown(&[0, 1, 2])));
+    check(&["--limit", "2", "timeout"], (FOUND, shown(&[1, 2])));
+    check(&["error.code>5"], (FOUND, shown(&[0])));
+    check(&["--until", "2025-11-24", "timeout"], (FOUND, shown(&[2])));
+    check(&["-C", "1", "plain"], (FOUND, shown(&[0, 1, 2])));
+    check(&["absent"], (NOTHING, String::new()));
+    check(&["--count", "timeout"], (FOUND, "3\n".to_owned()));
+    check(
+        &["--stats", "count, max(took) by level", "-o", "csv", "level:*"],
+        (FOUND, "level,count,max(took)\r\nERROR,1,\r\ninfo,1,3\r\n".to_owned()),
+    );
+    let missing = dir.path().join("missing.log");
+    let missing = missing.to_str().expect("a path");
+    let (status, out, err) = run_in(dir.path(), &["search", "plain", missing, file], &|| true);
+    assert_eq!((status, out), (TROUBLE, shown(&[1])));
+    assert!(err.contains("missing.log"), "{err}");
+}

@@ -38,7 +38,7 @@ pub(super) fn search(
     let sources = Sources::open(fs, data_dir)?;
     let report = visiting(visit, |visit| {
         Ok(engine::search(&sources, question, &mut |hit| {
-            visit(Found { line: hit.line, context: hit.context, gap: false })
+            visit(Found::of(hit.line, hit.context))
         })?)
     })?;
     Ok(answer(question, report))
@@ -70,7 +70,7 @@ pub(super) fn newest(
     match held.oldest.take() {
         None => {
             held.lines.iter().rev().try_for_each(|(line, context)| {
-                visit(Found { line, context: *context, gap: false })
+                visit(Found::of(line, *context))
             })?
         }
         // Too many to be turned around in memory: now that it is known where
@@ -108,7 +108,7 @@ fn again(
                 return ControlFlow::Continue(());
             }
             left -= 1;
-            match visit(Found { line: hit.line, context: hit.context, gap: false }) {
+            match visit(Found::of(hit.line, hit.context)) {
                 ControlFlow::Continue(()) if left > 0 => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
             }
