@@ -16,6 +16,7 @@
 
 mod aggregate;
 mod ask;
+mod bodies;
 mod check;
 mod context;
 mod doors;
@@ -42,6 +43,7 @@ mod tally;
 
 pub use aggregate::{Aggregate, Row};
 pub use ask::{BadPosition, Budget, Cancel, Hit, Order, Position, Search};
+pub use bodies::{FoundBodies, bodies};
 pub use doors::{count, search, stats};
 pub use filter::Filter;
 pub use report::{EngineError, Explain, Problem, Progress, Report, Stop};
