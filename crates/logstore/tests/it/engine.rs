@@ -147,9 +147,7 @@ fn check_context(world: &World, search: &Search, dice: &mut Dice) {
         let mut near: Vec<&Line> = world
             .lines
             .iter()
-            .filter(|line| {
-                line.stream == hit.stream && allowed(&search, line, &parse(&line.text))
-            })
+            .filter(|line| line.stream == hit.stream && allowed(&search, line, &parse(&line.text)))
             .collect();
         near.sort_by_key(|line| place(line));
         let at = near.iter().position(|line| place(line) == place(hit)).unwrap();
@@ -223,14 +221,22 @@ fn measure(measure: &Measure, lines: &[(&Line, &Fields)]) -> String {
         _ => 1,
     };
     let Some(field) = &measure.field else {
-        return lines.iter().map(|(line, fields)| weight(fields, line.stream)).sum::<u64>().to_string();
+        return lines
+            .iter()
+            .map(|(line, fields)| weight(fields, line.stream))
+            .sum::<u64>()
+            .to_string();
     };
     let with: Vec<_> = lines
         .iter()
         .filter_map(|(line, fields)| Some((*line, *fields, value(fields, line.stream, field)?)))
         .collect();
     if measure.function == Function::Count {
-        return with.iter().map(|(line, fields, _)| weight(fields, line.stream)).sum::<u64>().to_string();
+        return with
+            .iter()
+            .map(|(line, fields, _)| weight(fields, line.stream))
+            .sum::<u64>()
+            .to_string();
     }
     let mut all: Vec<String> = with
         .iter()
@@ -281,7 +287,9 @@ fn check_stats(world: &World, search: &Search, stats: &Stats) {
         });
         let by = stats.by.iter().map(|field| {
             let value = value(fields, line.stream, field);
-            value.map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+            value.map_or_else(String::new, |v| {
+                v.as_str().map_or_else(|| v.to_string(), str::to_owned)
+            })
         });
         groups.entry(bucket.into_iter().chain(by).collect()).or_default().push((line, fields));
     }

@@ -56,11 +56,7 @@ impl EntryLines {
 
 /// The number of the last entry of `producer` that has a line. Reads files: not
 /// for an asynchronous thread.
-pub fn last_written(
-    fs: &Arc<dyn Fs>,
-    data_dir: &Path,
-    producer: &str,
-) -> Result<u64, EngineError> {
+pub fn last_written(fs: &Arc<dyn Fs>, data_dir: &Path, producer: &str) -> Result<u64, EngineError> {
     let known = |name| fields::find(name).map(FieldRef::Known);
     let (Some(by), Some(seq)) = (known("producer"), known("seq")) else { return Ok(0) };
     let expr = Expr::Field(by, Test::Any(vec![Literal::Text(producer.to_owned())]));

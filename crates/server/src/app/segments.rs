@@ -75,9 +75,8 @@ pub fn begin(
     required: impl Fn() -> u64 + Send + 'static,
 ) -> Result<Sealer, StartError> {
     let config = SealerConfig::new(Box::new(required), policy(settings));
-    Sealer::start(Arc::clone(catalog), journal.closed_files(), config).map_err(|source| {
-        StartError::System { what: "start the sealer's thread".into(), source }
-    })
+    Sealer::start(Arc::clone(catalog), journal.closed_files(), config)
+        .map_err(|source| StartError::System { what: "start the sealer's thread".into(), source })
 }
 
 /// The use cases' hold on the catalog beside a running journal.
@@ -102,12 +101,7 @@ pub fn beside(
 
 /// The same without a server: the journal is recovered and closed for it, and
 /// what it holds is counted, so that its files can go.
-pub fn alone(
-    ground: &Ground,
-    store: &Store,
-    catalog: &Arc<Catalog>,
-    runtime: Handle,
-) -> Segments {
+pub fn alone(ground: &Ground, store: &Store, catalog: &Arc<Catalog>, runtime: Handle) -> Segments {
     let sealing = Arc::clone(catalog);
     let (store, instance) = (store.clone(), ground.instance.clone());
     let (config, envelope) = (ground.journal_config(), ground.envelope());

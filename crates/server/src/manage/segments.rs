@@ -100,7 +100,8 @@ pub async fn prune(
             Some(ordered(manage, caller, draft).await?)
         }
     };
-    let report = work(manage, move |segments| segments.catalog.prune(&segments.policy, dry)).await?;
+    let report =
+        work(manage, move |segments| segments.catalog.prune(&segments.policy, dry)).await?;
     let view = PruneView {
         files: report.files,
         rows: report.rows,
@@ -114,11 +115,7 @@ pub async fn prune(
 
 /// Takes all lines of a project or an end user out of records, bodies and
 /// traces, those that are still in the journal included.
-pub async fn erase(
-    manage: &Manage,
-    caller: &Caller,
-    what: Erase,
-) -> Result<(EraseView, EntryId)> {
+pub async fn erase(manage: &Manage, caller: &Caller, what: Erase) -> Result<(EraseView, EntryId)> {
     let draft = EntryDraft::new(Action::LogsErase);
     let draft = match &what {
         Erase::Project(id) => draft.target(TargetKind::Project, id).project(*id),

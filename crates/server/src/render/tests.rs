@@ -64,13 +64,8 @@ fn a_pipe_gets_the_line_and_a_terminal_no_disguise() {
 fn tables_show_what_a_terminal_can() {
     let trace = "{\"stream\":\"trace\",\"ts\":\"2026-11-23T10:00:01Z\",\"level\":\"info\",\
         \"msg\":\"a long message that will not fit into what is left\"}";
-    let look = Look {
-        terminal: true,
-        color: true,
-        columns_max: Some(56),
-        marks: true,
-        foreign: false,
-    };
+    let look =
+        Look { terminal: true, color: true, columns_max: Some(56), marks: true, foreign: false };
     let fields = ["ts", "msg"];
     assert_eq!(
         printed(Format::Table, &fields, look, &[(LINE, false), (trace, true)]),

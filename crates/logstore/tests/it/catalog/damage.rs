@@ -34,9 +34,8 @@ fn findings(place: &Place, deep: bool) -> Vec<String> {
 
 fn newest_manifest(place: &Place) -> PathBuf {
     let dir = place.dir.join("logs/v1/_manifest/test-1");
-    let number = |path: &PathBuf| -> u64 {
-        path.file_stem().unwrap().to_str().unwrap().parse().unwrap()
-    };
+    let number =
+        |path: &PathBuf| -> u64 { path.file_stem().unwrap().to_str().unwrap().parse().unwrap() };
     let found = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     found.max_by_key(number).unwrap()
 }
@@ -52,7 +51,8 @@ fn flip(path: &std::path::Path, at: usize) {
 fn damaged_segments_are_named_and_the_others_are_read() {
     let (_dir, place, _) = sealed();
     let segments = snapshot(&*place.fs, &place.dir).unwrap().segments;
-    let records: Vec<_> = segments.iter().filter(|it| it.info.dataset == Dataset::Records).collect();
+    let records: Vec<_> =
+        segments.iter().filter(|it| it.info.dataset == Dataset::Records).collect();
     assert!(records.len() >= 3);
     flip(&records[0].path, 100);
     std::fs::remove_file(&records[1].path).unwrap();

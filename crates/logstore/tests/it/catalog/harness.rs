@@ -57,8 +57,10 @@ impl Place {
     }
 
     pub(crate) fn catalog(&self) -> Result<Catalog, CatalogError> {
-        let config =
-            CatalogConfig { grace: Duration::ZERO, ..CatalogConfig::new(&self.dir, instance(), "0") };
+        let config = CatalogConfig {
+            grace: Duration::ZERO,
+            ..CatalogConfig::new(&self.dir, instance(), "0")
+        };
         let listener = Box::new(Listener(Arc::clone(&self.events)));
         Catalog::open(config, Arc::clone(&self.fs), self.clock.clone(), listener)
             .map(|(catalog, _)| catalog)
@@ -91,9 +93,8 @@ impl Place {
             for batch in segment.read(&Selection::All, &columns).unwrap() {
                 let batch = batch.unwrap();
                 let numbers = batch.column_by_name("seq").unwrap();
-                let numbers = arrow_array::cast::as_primitive_array::<
-                    arrow_array::types::Int64Type,
-                >(numbers);
+                let numbers =
+                    arrow_array::cast::as_primitive_array::<arrow_array::types::Int64Type>(numbers);
                 let renderer = Renderer::new(&batch);
                 for row in 0..batch.num_rows() {
                     let mut line = Vec::new();

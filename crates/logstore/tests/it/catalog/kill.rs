@@ -36,10 +36,8 @@ fn child() {
     let base: u128 = base.parse().unwrap();
     let (fs, clock) = (Arc::new(StdFs), Arc::new(SystemClock));
     let place = Place::new(fs.clone(), Path::new(&dir));
-    let config = CatalogConfig {
-        grace: Duration::ZERO,
-        ..CatalogConfig::new(&dir, instance(), "0")
-    };
+    let config =
+        CatalogConfig { grace: Duration::ZERO, ..CatalogConfig::new(&dir, instance(), "0") };
     let catalog = Catalog::open(config, fs.clone(), clock.clone(), Box::new(())).unwrap().0;
     let catalog = Arc::new(catalog);
     let config = logstore::JournalConfig {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use domain::{record::Envelope, time::Timestamp};
 use logstore::{
     Journal,
-    catalog::{Erase, EventKind, Policy, Sealer, SealerConfig, SealedFile, snapshot},
+    catalog::{Erase, EventKind, Policy, SealedFile, Sealer, SealerConfig, snapshot},
     fs::StdFs,
     segment::Dataset,
 };

@@ -107,19 +107,24 @@ fn passes(test: &Test, value: &Value) -> bool {
         }),
         Test::Like(glob) => glob.matches(&text),
         Test::Regex(pattern) => regex::Regex::new(pattern).unwrap().is_match(&text),
-        Test::Compare(comparison, literal) => by(*comparison, match literal {
-            Literal::Integer(bound) => number(&text).and_then(|n| n.partial_cmp(&(*bound as f64))),
-            Literal::Number(bound) => number(&text).and_then(|n| n.partial_cmp(bound)),
-            Literal::Time(bound) => Timestamp::parse(&text).map(|time| time.cmp(bound)),
-            Literal::Text(bound) => match (level(&text), level(bound)) {
-                (Some(a), Some(b)) => Some(a.cmp(&b)),
-                _ => match (number(&text), number(bound)) {
-                    (Some(a), Some(b)) => a.partial_cmp(&b),
-                    _ => Some(text.as_str().cmp(bound)),
+        Test::Compare(comparison, literal) => by(
+            *comparison,
+            match literal {
+                Literal::Integer(bound) => {
+                    number(&text).and_then(|n| n.partial_cmp(&(*bound as f64)))
+                }
+                Literal::Number(bound) => number(&text).and_then(|n| n.partial_cmp(bound)),
+                Literal::Time(bound) => Timestamp::parse(&text).map(|time| time.cmp(bound)),
+                Literal::Text(bound) => match (level(&text), level(bound)) {
+                    (Some(a), Some(b)) => Some(a.cmp(&b)),
+                    _ => match (number(&text), number(bound)) {
+                        (Some(a), Some(b)) => a.partial_cmp(&b),
+                        _ => Some(text.as_str().cmp(bound)),
+                    },
                 },
+                Literal::Boolean(_) => None,
             },
-            Literal::Boolean(_) => None,
-        }),
+        ),
     }
 }
 

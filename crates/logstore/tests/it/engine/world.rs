@@ -67,10 +67,16 @@ pub(crate) struct Line {
     pub(crate) seq: u64,
 }
 
-const MODELS: &[&str] = &["gpt-4o", "gpt-4o-mini", "claude-3-5-sonnet", "o1", "a \\\"b\\\" \\u0007"];
+const MODELS: &[&str] =
+    &["gpt-4o", "gpt-4o-mini", "claude-3-5-sonnet", "o1", "a \\\"b\\\" \\u0007"];
 const ERRORS: &[&str] = &[
-    "upstream TimeOut after 10 s", "connection refused", "kelvin \u{212a}", "ÜBERLAST", "",
-    "tim\\u001beout", "context_length_exceeded",
+    "upstream TimeOut after 10 s",
+    "connection refused",
+    "kelvin \u{212a}",
+    "ÜBERLAST",
+    "",
+    "tim\\u001beout",
+    "context_length_exceeded",
 ];
 const MESSAGES: &[&str] = &["request completed", "Request COMPLETED", "retrying", "über 9000"];
 const PATHS: &[&str] = &["/v1/chat/completions", "/v1/messages", "/v1/embeddings"];
@@ -94,20 +100,30 @@ fn record(dice: &mut Dice, ts: Timestamp, instance: &str) -> String {
         }
     };
     field(!dice.one_in(5), "project_id", format!("\"{}\"", project(dice.below(4))));
-    field(!dice.one_in(4), "labels", format!(
-        "{{\"team\":\"{}\",\"a.b\":\"x\"}}", dice.pick(&["blue", "red", "Ω"])
-    ));
+    field(
+        !dice.one_in(4),
+        "labels",
+        format!("{{\"team\":\"{}\",\"a.b\":\"x\"}}", dice.pick(&["blue", "red", "Ω"])),
+    );
     field(dice.one_in(3), "end_user", format!("\"user-{}\"", dice.below(7)));
-    field(!dice.one_in(5), "model", match dice.one_in(30) {
-        true => "5".to_owned(),
-        false => format!("\"{}\"", dice.pick(MODELS)),
-    });
+    field(
+        !dice.one_in(5),
+        "model",
+        match dice.one_in(30) {
+            true => "5".to_owned(),
+            false => format!("\"{}\"", dice.pick(MODELS)),
+        },
+    );
     field(true, "method", "\"POST\"".to_owned());
     field(true, "path", format!("\"{}\"", dice.pick(PATHS)));
-    field(!dice.one_in(6), "status_code", match dice.one_in(30) {
-        true => "\"none\"".to_owned(),
-        false => dice.pick(&[200, 200, 200, 404, 429, 500, 503]).to_string(),
-    });
+    field(
+        !dice.one_in(6),
+        "status_code",
+        match dice.one_in(30) {
+            true => "\"none\"".to_owned(),
+            false => dice.pick(&[200, 200, 200, 404, 429, 500, 503]).to_string(),
+        },
+    );
     field(true, "outcome", format!("\"{}\"", dice.pick(&["ok", "denied", "timeout"])));
     field(dice.one_in(3), "error", format!("\"{}\"", dice.pick(ERRORS)));
     field(true, "stream_response", dice.one_in(2).to_string());
@@ -275,9 +291,8 @@ fn close(file: &mut Vec<u8>, batch: &mut String, lines: &mut u64, seq: u64) {
 
 /// A condition, up to `depth` levels deep.
 pub(crate) fn expr(dice: &mut Dice, depth: u64) -> Expr {
-    let several = |dice: &mut Dice| {
-        (0..1 + dice.below(3)).map(|_| expr(dice, depth - 1)).collect::<Vec<_>>()
-    };
+    let several =
+        |dice: &mut Dice| (0..1 + dice.below(3)).map(|_| expr(dice, depth - 1)).collect::<Vec<_>>();
     match dice.below(if depth == 0 { 4 } else { 7 }) {
         0 => Expr::Text(
             dice.pick(&["timeout", "completed", "über", "k", "chat", "zzz", "7"]).to_string(),

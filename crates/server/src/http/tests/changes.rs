@@ -52,7 +52,11 @@ async fn scenario(server: &Server, route: &Route, at: usize) -> Scenario {
             (body("", json!({ "level": "debug", "ttl": 60 })), ("setting", "log_level".into()))
         }
         ("POST", "/manage/logs/compact" | "/manage/logs/adopt") => {
-            let target = if route.path.ends_with("adopt") { ("journal", "others") } else { ("segment", "all") };
+            let target = if route.path.ends_with("adopt") {
+                ("journal", "others")
+            } else {
+                ("segment", "all")
+            };
             (ask(method, route.path), (target.0, target.1.to_owned()))
         }
         ("POST", "/manage/logs/prune") => (body("", json!({})), ("segment", "all".into())),
