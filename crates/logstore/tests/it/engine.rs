@@ -366,7 +366,7 @@ fn captured_bodies_are_found_by_what_they_say_of_themselves() {
         }
         let sources = Sources::open(&world.fs, world.path()).unwrap();
         let mut found = 0;
-        let report = engine::bodies(&sources, &Search::new(expr.clone()), &mut |hit| {
+        let report = engine::search_bodies(&sources, &Search::new(expr.clone()), &mut |hit| {
             let line = parse(std::str::from_utf8(hit.line).unwrap());
             assert_eq!(line["record_id"], record.as_str());
             assert_eq!(line["stream"], "body");

@@ -139,7 +139,7 @@ pub(super) fn stats(
 }
 
 pub(super) fn story(fs: &Arc<dyn Fs>, data_dir: &Path, id: &str) -> Result<Tale, Trouble> {
-    let story = story::gather(&Sources::open(fs, data_dir)?, id, None)?;
+    let story = story::gather(&Sources::open(fs, data_dir)?, id, &Search::new(Expr::All))?;
     let mut answer = answer(&Search::new(Expr::All), story.report);
     answer.matched = story.lines.len() as u64;
     let records = story.lines.iter().filter(|line| !line.sibling);
