@@ -9,8 +9,8 @@
 //!
 //! One thread writes ([`Journal`]); everything else reads committed batches
 //! through [`scan::Scanner`], so there is one place that decides what is valid.
-//! Sealed segments will be a second source beside the journal files behind
-//! [`search`], and one more cursor over [`follow::Follower`].
+//! Closed files become segments ([`segment`]), which the [`catalog`] lists;
+//! [`engine`] searches both, and [`foreign`] the lines of others.
 
 pub mod catalog;
 pub mod bodies;
@@ -27,9 +27,7 @@ mod queue;
 mod recover;
 pub mod replay;
 pub mod scan;
-pub mod search;
 pub mod segment;
-pub mod show;
 mod writer;
 
 pub use journal::{

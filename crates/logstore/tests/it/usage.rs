@@ -1,17 +1,19 @@
 //! The journal doing its job.
 
 use std::{
+    ops::ControlFlow,
+    path::Path,
     sync::{Arc, mpsc},
     time::Duration,
 };
 
-use domain::record::Record;
+use domain::{record::Record, time::Timestamp};
 use logstore::{
     CommitObserver, Journal, JournalConfig, NoRoom, Stream, Sync,
     check::check,
     cursor::{Cursor, CursorStore},
+    engine::{Search, Sources, count, search},
     fs::{Fs, StdFs},
-    search::{Condition, Matcher, Query, Streams, Take, search},
 };
 use parking_lot::Mutex;
 
@@ -174,33 +176,39 @@ fn cursors_survive_and_never_stand_ahead() {
     assert!(CursorStore::new(std_fs(), dir.path(), "../x").is_err());
 }
 
-fn found(dir: &std::path::Path, conditions: Vec<Condition>, take: Take) -> (u64, Vec<String>) {
-    let query = Query { streams: Streams::All, since: None, until: None, conditions };
-    let mut lines = Vec::new();
-    let summary = search(&std_fs(), dir, &Matcher::new(query), take, &mut |line| {
-        lines
-            .push(serde_json::from_slice::<serde_json::Value>(line).unwrap()["request_id"].clone());
-        Ok(())
+/// The newest lines that match, at most so many, and how many match at all.
+fn found(data_dir: &Path, query: &str, limit: usize) -> (u64, Vec<String>) {
+    let expr = domain::query::parse(query, Timestamp::EPOCH).unwrap();
+    let question = Search { limit: Some(limit), ..Search::new(expr) };
+    let sources = Sources::open(&std_fs(), data_dir).unwrap();
+    let mut ids = Vec::new();
+    let report = search(&sources, &question, &mut |hit| {
+        let line: serde_json::Value = serde_json::from_slice(hit.line).unwrap();
+        ids.push(line["request_id"].as_str().unwrap().to_owned());
+        ControlFlow::Continue(())
     });
-    let lines = lines.iter().map(|id| id.as_str().unwrap().to_owned()).collect();
-    (summary.unwrap().matched, lines)
+    assert!(report.unwrap().is_complete());
+    let counted = count(&sources, &Search { limit: None, ..question }).unwrap();
+    (counted.matched, ids)
 }
 
 #[test]
 fn search_finds_beside_the_writer() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = JournalConfig { file_bytes_max: 3_000, ..config(dir.path()) };
+    let settings = config(&logstore::journal_dir(dir.path()));
+    let settings = JournalConfig { file_bytes_max: 3_000, ..settings };
     let (journal, _) = open(JournalConfig { sync: Sync::Os, ..settings }, std_fs());
     for number in 1..=20 {
         store(&journal, number);
     }
-    let by_id = Condition::Equals(&["request_id"], "req-17".to_owned());
-    assert_eq!(found(dir.path(), vec![by_id], Take::All), (1, vec!["req-17".to_owned()]));
-    let newest = found(dir.path(), vec![], Take::Newest(2)).1;
-    assert_eq!(newest, ["req-19", "req-20"]);
-    let word = |word: &str| vec![Condition::Word(word.to_owned())];
-    assert_eq!(found(dir.path(), word("chat"), Take::Count).0, 20);
-    assert_eq!(found(dir.path(), word("nowhere"), Take::Count).0, 0);
-    let slow = vec![Condition::SlowMs(999.0), Condition::LevelAtLeast(2)];
-    assert_eq!(found(dir.path(), slow, Take::Count).0, 20);
+    let check = |query: &str, limit, expected: (u64, &[&str])| {
+        let (matched, ids) = found(dir.path(), query, limit);
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        assert_eq!((matched, ids.as_slice()), expected, "{query}");
+    };
+    check("request_id:req-17", 100, (1, &["req-17"]));
+    check("", 2, (20, &["req-20", "req-19"]));
+    check("CHAT", 1, (20, &["req-20"]));
+    check("nowhere", 1, (0, &[]));
+    check("duration_ms>=999 level>=info", 1, (20, &["req-20"]));
 }

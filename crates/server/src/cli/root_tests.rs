@@ -17,7 +17,7 @@ fn the_tree_is_consistent_and_has_what_the_contract_names() {
     assert_eq!(below("token"), ["create", "list", "get", "update", "revoke"]);
     assert_eq!(below("key"), ["create", "list", "revoke"]);
     assert_eq!(below("db"), ["migrate", "status"]);
-    assert_eq!(below("logs"), ["tail", "search", "check"]);
+    assert_eq!(below("logs"), ["tail", "search", "show", "fields", "files", "check", "redact"]);
     assert!(tree.find_subcommand("completions").is_some());
 }
 
