@@ -168,6 +168,14 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
                 let status = logs::redact::run(args, environment, file, out, &mut io::stderr());
                 return Ok(status);
             }
+            if let Some((order, data_dir)) = command.order() {
+                return Ok(order.carry_out(data_dir, environment, file, out).unwrap_or_else(
+                    |error| {
+                        writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
+                        logs::TROUBLE
+                    },
+                ));
+            }
             let configured = || Config::load(environment, file);
             let command = command.or_data_dir(|| configured().map(|it| it.settings.data_dir));
             let command = match command {

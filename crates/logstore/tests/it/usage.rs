@@ -2,17 +2,20 @@
 
 use std::{
     ops::ControlFlow,
-    path::Path,
     sync::{Arc, mpsc},
     time::Duration,
 };
 
-use domain::{record::Record, time::Timestamp};
+use domain::{
+    fields,
+    query::{Expr, FieldRef, Literal, Test},
+    record::Record,
+};
 use logstore::{
     CommitObserver, Journal, JournalConfig, NoRoom, Stream, Sync,
     check::check,
     cursor::{Cursor, CursorStore},
-    engine::{Search, Sources, count, search},
+    engine::{self, Search, Sources},
     fs::{Fs, StdFs},
 };
 use parking_lot::Mutex;
@@ -176,39 +179,35 @@ fn cursors_survive_and_never_stand_ahead() {
     assert!(CursorStore::new(std_fs(), dir.path(), "../x").is_err());
 }
 
-/// The newest lines that match, at most so many, and how many match at all.
-fn found(data_dir: &Path, query: &str, limit: usize) -> (u64, Vec<String>) {
-    let expr = domain::query::parse(query, Timestamp::EPOCH).unwrap();
-    let question = Search { limit: Some(limit), ..Search::new(expr) };
-    let sources = Sources::open(&std_fs(), data_dir).unwrap();
+fn found(dir: &std::path::Path, search: &Search) -> Vec<String> {
+    let sources = Sources::open(&std_fs(), dir).unwrap();
     let mut ids = Vec::new();
-    let report = search(&sources, &question, &mut |hit| {
+    let report = engine::search(&sources, search, &mut |hit| {
         let line: serde_json::Value = serde_json::from_slice(hit.line).unwrap();
         ids.push(line["request_id"].as_str().unwrap().to_owned());
         ControlFlow::Continue(())
     });
     assert!(report.unwrap().is_complete());
-    let counted = count(&sources, &Search { limit: None, ..question }).unwrap();
-    (counted.matched, ids)
+    ids
 }
 
 #[test]
 fn search_finds_beside_the_writer() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = config(&logstore::journal_dir(dir.path()));
-    let settings = JournalConfig { file_bytes_max: 3_000, ..settings };
+    let settings =
+        JournalConfig { file_bytes_max: 3_000, ..config(&logstore::journal_dir(dir.path())) };
     let (journal, _) = open(JournalConfig { sync: Sync::Os, ..settings }, std_fs());
     for number in 1..=20 {
         store(&journal, number);
     }
-    let check = |query: &str, limit, expected: (u64, &[&str])| {
-        let (matched, ids) = found(dir.path(), query, limit);
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        assert_eq!((matched, ids.as_slice()), expected, "{query}");
-    };
-    check("request_id:req-17", 100, (1, &["req-17"]));
-    check("", 2, (20, &["req-20", "req-19"]));
-    check("CHAT", 1, (20, &["req-20"]));
-    check("nowhere", 1, (0, &[]));
-    check("duration_ms>=999 level>=info", 1, (20, &["req-20"]));
+    let field = FieldRef::Known(fields::find("request_id").unwrap());
+    let test = Test::Any(vec![Literal::Text("req-17".to_owned())]);
+    let by_id = Search::new(Expr::Field(field, test));
+    assert_eq!(found(dir.path(), &by_id), ["req-17"]);
+    // All have the same time: the one written last is the newest.
+    let newest = Search { limit: Some(2), ..Search::new(Expr::All) };
+    assert_eq!(found(dir.path(), &newest), ["req-20", "req-19"]);
+    let word = |word: &str| Search::new(Expr::Text(word.to_owned()));
+    assert_eq!(found(dir.path(), &word("chat")).len(), 20);
+    assert_eq!(found(dir.path(), &word("nowhere")).len(), 0);
 }
