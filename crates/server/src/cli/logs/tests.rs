@@ -96,7 +96,7 @@ fn bad_values_say_what_was_expected() {
     check(&["search", "--bucket", "5"], "--bucket: expected 1s, 5m, 1h or 1d");
     check(&["search", "--stats", "p95 by model"], "--stats: p95 needs a field");
     check(&["search", "a", "-f", "file.log"], "--follow is for a data directory, not for files");
-    check(&["search", "-level:info"], "tip: to pass '-l' as a value, use '-- -l'");
+    check(&["search", "-level"], "tip: to pass '-l' as a value, use '-- -l'");
     let (status, _, err) = run_in(data_dir().path(), &["search", "ok statuscode:1"], &|| true);
     let expected = "error: unknown field 'statuscode'; did you mean 'status_code'?\n\
         \u{20} ok statuscode:1\n     ^^^^^^^^^^\n";
@@ -117,7 +117,7 @@ fn queries_say_what_flags_say() {
     find("project:\"blue \\\"quoted\\\"\"", "req-1\r\nreq-3\r\n");
     find("labels.team:a* status_code>=200", "req-1\r\nreq-3\r\n");
     find("request_id:req-1 OR trace_id:00000000000000000000000000000004", "req-1\r\nreq-3\r\n");
-    find("-request_id:req-1 duration_ms>=1s", "req-3\r\n");
+    find("duration_ms>=1s -request_id:req-1", "req-3\r\n");
     find("NOT (request_id:req-1 OR request_id:req-3)", "");
     find("path:/chat.completions$/ level>=info", "req-1\r\nreq-3\r\n");
     find("level>=warn", "");
