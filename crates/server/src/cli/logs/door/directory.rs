@@ -37,9 +37,7 @@ pub(super) fn search(
 ) -> Result<Answer, Trouble> {
     let sources = Sources::open(fs, data_dir)?;
     let report = visiting(visit, |visit| {
-        Ok(engine::search(&sources, question, &mut |hit| {
-            visit(Found::of(hit.line, hit.context))
-        })?)
+        Ok(engine::search(&sources, question, &mut |hit| visit(Found::of(hit.line, hit.context)))?)
     })?;
     Ok(answer(question, report))
 }
@@ -68,11 +66,11 @@ pub(super) fn newest(
     let matched = report.matched;
     let mut answer = answer(&backwards, report);
     match held.oldest.take() {
-        None => {
-            held.lines.iter().rev().try_for_each(|(line, context)| {
-                visit(Found::of(line, *context))
-            })?
-        }
+        None => held
+            .lines
+            .iter()
+            .rev()
+            .try_for_each(|(line, context)| visit(Found::of(line, *context)))?,
         // Too many to be turned around in memory: now that it is known where
         // they begin, they are read again in the other direction.
         Some(oldest) => {
