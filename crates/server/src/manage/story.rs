@@ -38,6 +38,8 @@ pub struct Story {
     pub lines: Vec<StoryLine>,
     /// What the last look rests on; problems of all looks.
     pub report: Report,
+    /// What each look read and left out.
+    pub explain: String,
     /// There are more lines than a story holds.
     pub cut: bool,
 }
@@ -116,6 +118,8 @@ impl Look<'_> {
             }
         }
         report.stopped = report.stopped.or(story.report.stopped);
+        let explain = format!("query        {}\n{}", question.expr, report.explain);
+        story.explain.push_str(&explain);
         story.report = report;
         story.cut |= found.len() > STORY_LINES_MAX;
         Ok(found)

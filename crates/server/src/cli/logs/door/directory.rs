@@ -142,6 +142,7 @@ pub(super) fn story(fs: &Arc<dyn Fs>, data_dir: &Path, id: &str) -> Result<Tale,
     let story = story::gather(&Sources::open(fs, data_dir)?, id, &Search::new(Expr::All))?;
     let mut answer = answer(&Search::new(Expr::All), story.report);
     answer.matched = story.lines.len() as u64;
+    answer.explain = story.explain;
     let records = story.lines.iter().filter(|line| !line.sibling);
     let records = records.filter_map(|line| serde_json::from_slice::<Kept>(&line.line).ok());
     let kept = records.filter(|record| record.captured.is_some()).filter_map(|it| it.record_id);
