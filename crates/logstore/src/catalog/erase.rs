@@ -5,7 +5,7 @@
 //! person is sealed in them and erased by its opening. Whatever is still in the
 //! journal must be sealed before, see [`crate::Journal::turn`].
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, cast::AsArray as _};
 use arrow_select::filter::filter_record_batch;
@@ -141,12 +141,12 @@ impl Catalog {
 /// How many rows of a file are concerned, by one column.
 fn count_hits(
     fs: &Arc<dyn Fs>,
-    path: &PathBuf,
+    path: &Path,
     file: &SealedFile,
     what: &Erase,
 ) -> Result<u64, SegmentError> {
     let (column, value) = (what.column(), what.value());
-    if !super::merge::all_columns(file.dataset).contains(&column) {
+    if !super::merge::all_columns(file.dataset).iter().any(|known| known == column) {
         return Ok(0);
     }
     let segment = Segment::open(fs, path)?;

@@ -224,6 +224,9 @@ fn rank(cell: &Cell) -> f64 {
 fn compare(a: &[Cell], b: &[Cell]) -> Ordering {
     let cells = a.iter().zip(b).map(|(a, b)| match (a, b) {
         (Cell::Text(a), Cell::Text(b)) => a.cmp(b),
+        // Numbers come before texts that are none.
+        (Cell::Text(_), _) => Ordering::Greater,
+        (_, Cell::Text(_)) => Ordering::Less,
         (a, b) => rank(a).total_cmp(&rank(b)),
     });
     cells.fold(Ordering::Equal, Ordering::then)

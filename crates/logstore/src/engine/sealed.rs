@@ -92,7 +92,8 @@ impl Sealed {
             return Ok(Vec::new());
         }
         let by_id = candidates.is_some();
-        let mut left = candidates.unwrap_or_else(|| vec![0..segment.rows()]);
+        let all = 0..segment.rows();
+        let mut left = candidates.unwrap_or_else(|| std::iter::once(all).collect());
         if !plan.covers(self.span.min_ts, self.span.max_ts) {
             let bound =
                 |micros: i64, none: i64| (micros != none).then(|| Timestamp::from_micros(micros));

@@ -32,6 +32,14 @@ pub(super) struct Found<'l> {
     pub context: bool,
     /// Lines were left out before this one.
     pub gap: bool,
+    /// The next one may be long in coming.
+    pub at_once: bool,
+}
+
+impl<'l> Found<'l> {
+    pub fn of(line: &'l [u8], context: bool) -> Self {
+        Self { line, context, gap: false, at_once: false }
+    }
 }
 
 /// Takes the lines of an answer; an error ends the search.
@@ -54,6 +62,8 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Tale {
     pub lines: Vec<StoryLine>,
+    /// Captured bodies of its requests, as they were written.
+    pub bodies: Vec<Vec<u8>>,
     pub cut: bool,
     pub answer: Answer,
 }
@@ -108,7 +118,7 @@ impl Door {
     pub fn stats(&self, question: &Search, stats: &Stats) -> Result<(Table, Answer), Trouble> {
         match self {
             Self::Directory { fs, data_dir } => directory::stats(fs, data_dir, question, stats),
-            Self::Files { .. } => Err(Trouble::NotOfFiles("--stats and --bucket are")),
+            Self::Files { fs, paths } => files::stats(fs, paths, question, stats),
         }
     }
 

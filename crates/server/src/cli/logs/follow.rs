@@ -56,7 +56,7 @@ pub(super) fn run(
                 for line in lines {
                     if filter.matches(line) {
                         printed = true;
-                        sink.print(&Found { line, context: false, gap: false })?;
+                        sink.print(&Found::of(line, false))?;
                     }
                 }
                 Ok(())

@@ -2,11 +2,17 @@
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
-use domain::{query::Expr, query::Stats, time::Timestamp};
+use domain::{
+    ids::RecordId,
+    query::{Expr, Stats},
+    time::Timestamp,
+};
 use logstore::{
+    bodies,
     engine::{self, Order, Position, Report, Search, Sources, Table},
     fs::Fs,
 };
+use serde::Deserialize;
 
 use super::{Answer, Found, Tale, Trouble, Visit, visiting};
 use crate::manage::story;
@@ -31,9 +37,7 @@ pub(super) fn search(
 ) -> Result<Answer, Trouble> {
     let sources = Sources::open(fs, data_dir)?;
     let report = visiting(visit, |visit| {
-        Ok(engine::search(&sources, question, &mut |hit| {
-            visit(Found { line: hit.line, context: hit.context, gap: false })
-        })?)
+        Ok(engine::search(&sources, question, &mut |hit| visit(Found::of(hit.line, hit.context)))?)
     })?;
     Ok(answer(question, report))
 }
@@ -62,11 +66,11 @@ pub(super) fn newest(
     let matched = report.matched;
     let mut answer = answer(&backwards, report);
     match held.oldest.take() {
-        None => {
-            held.lines.iter().rev().try_for_each(|(line, context)| {
-                visit(Found { line, context: *context, gap: false })
-            })?
-        }
+        None => held
+            .lines
+            .iter()
+            .rev()
+            .try_for_each(|(line, context)| visit(Found::of(line, *context)))?,
         // Too many to be turned around in memory: now that it is known where
         // they begin, they are read again in the other direction.
         Some(oldest) => {
@@ -102,7 +106,7 @@ fn again(
                 return ControlFlow::Continue(());
             }
             left -= 1;
-            match visit(Found { line: hit.line, context: hit.context, gap: false }) {
+            match visit(Found::of(hit.line, hit.context)) {
                 ControlFlow::Continue(()) if left > 0 => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
             }
@@ -135,10 +139,33 @@ pub(super) fn stats(
 }
 
 pub(super) fn story(fs: &Arc<dyn Fs>, data_dir: &Path, id: &str) -> Result<Tale, Trouble> {
-    let story = story::gather(&Sources::open(fs, data_dir)?, id, None)?;
+    let story = story::gather(&Sources::open(fs, data_dir)?, id, &Search::new(Expr::All))?;
     let mut answer = answer(&Search::new(Expr::All), story.report);
     answer.matched = story.lines.len() as u64;
-    Ok(Tale { lines: story.lines, cut: story.cut, answer })
+    answer.explain = story.explain;
+    let records = story.lines.iter().filter(|line| !line.sibling);
+    let records = records.filter_map(|line| serde_json::from_slice::<Kept>(&line.line).ok());
+    let kept = records.filter(|record| record.captured.is_some()).filter_map(|it| it.record_id);
+    let found = bodies::of_records(fs, data_dir, &kept.collect::<Vec<_>>());
+    let bodies = match found {
+        Ok(found) => {
+            answer.missing.extend(found.problems.iter().map(ToString::to_string));
+            answer.missing.dedup();
+            found.lines
+        }
+        Err(error) => {
+            answer.missing.push(error.to_string());
+            Vec::new()
+        }
+    };
+    Ok(Tale { lines: story.lines, bodies, cut: story.cut, answer })
+}
+
+/// What a record says of its bodies.
+#[derive(Deserialize)]
+struct Kept {
+    record_id: Option<RecordId>,
+    captured: Option<String>,
 }
 
 fn answer(question: &Search, report: Report) -> Answer {
