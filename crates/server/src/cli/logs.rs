@@ -16,9 +16,12 @@ mod tests;
 
 pub mod redact;
 
+pub use self::door::Remote;
+
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::{Args, Subcommand};
@@ -52,6 +55,10 @@ pub struct LogsCommand {
     /// The data directory to read, instead of the configured one (DATA_DIR)
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// A server elsewhere to ask instead; needs a management key in
+    /// MANAGEMENT_TOKEN
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "data_dir")]
+    url: Option<String>,
 }
 
 impl LogsCommand {
@@ -60,7 +67,10 @@ impl LogsCommand {
         mut self,
         configured: impl FnOnce() -> Result<PathBuf, E>,
     ) -> Result<Self, E> {
-        if self.data_dir.is_none() && !matches!(self.command, Command::Fields { .. }) {
+        if self.data_dir.is_none()
+            && self.url.is_none()
+            && !matches!(self.command, Command::Fields { .. })
+        {
             self.data_dir = Some(configured()?);
         }
         Ok(self)
@@ -72,6 +82,11 @@ impl LogsCommand {
             Command::Redact(args) => Some(args),
             _ => None,
         }
+    }
+
+    /// The server that is asked, where one is.
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
     }
 
     fn data_dir(&self) -> &Path {
@@ -176,6 +191,8 @@ pub struct Surroundings<'a> {
     pub now: Timestamp,
     /// Asked between looks of a follower; true ends it.
     pub stop: &'a dyn Fn() -> bool,
+    /// The server that is asked with `--url`.
+    pub server: Option<Arc<Remote>>,
 }
 
 impl std::fmt::Debug for Surroundings<'_> {
@@ -226,6 +243,10 @@ enum Trouble {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error("{0}")]
+    Server(String),
+    #[error("logs {0} reads a data directory, which a server at a URL has to itself")]
+    NotRemote(&'static str),
+    #[error("{0}")]
     Io(#[from] io::Error),
 }
 
@@ -244,9 +265,15 @@ fn flag_name(flag: &str) -> String {
 }
 
 fn execute(command: &LogsCommand, around: &mut Surroundings<'_>) -> Result<u8, Trouble> {
-    let door = Door::directory(command.data_dir().to_owned());
+    let door = match &around.server {
+        Some(server) => Door::Server(Arc::clone(server)),
+        None => Door::directory(command.data_dir().to_owned()),
+    };
+    let is_remote = matches!(door, Door::Server(_));
     match &command.command {
         Command::Fields { output } => fields::run(*output, around),
+        Command::Files(_) if is_remote => Err(Trouble::NotRemote("files")),
+        Command::Check if is_remote => Err(Trouble::NotRemote("check")),
         Command::Files(args) => {
             door.check()?;
             files::run(command.data_dir(), args, around)

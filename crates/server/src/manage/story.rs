@@ -84,6 +84,23 @@ pub fn gather(sources: &Sources, id: &str, basis: &Search) -> Result<Story, Engi
     Ok(story)
 }
 
+/// The captured bodies of a story's own records, in time order; what could not
+/// be read is added to its report.
+pub fn bodies(
+    sources: &Sources,
+    basis: &Search,
+    story: &mut Story,
+) -> Result<Vec<Vec<u8>>, EngineError> {
+    let own = story.lines.iter().filter(|line| !line.sibling && line.stream == Stream::Record);
+    let records: Vec<String> = own.filter_map(|line| value(&line.line, "record_id")).collect();
+    let mut found = engine::bodies(sources, basis, &records)?;
+    story.report.problems.append(&mut found.problems);
+    story.report.stopped = story.report.stopped.or(found.stopped);
+    // Of one moment, the request stands before its response.
+    found.lines.sort_by_cached_key(|line| (value(line, "ts"), value(line, "side")));
+    Ok(found.lines)
+}
+
 struct Look<'a> {
     sources: &'a Sources,
     basis: &'a Search,
@@ -146,7 +163,7 @@ fn values(lines: &[StoryLine], names: &[&str]) -> Vec<String> {
     all.flatten().filter(|value| seen.insert(value.clone())).take(IDS_MAX).collect()
 }
 
-pub(super) fn value(line: &[u8], name: &str) -> Option<String> {
+fn value(line: &[u8], name: &str) -> Option<String> {
     let line: Value = serde_json::from_slice(line).ok()?;
     line.get(name)?.as_str().map(str::to_owned)
 }

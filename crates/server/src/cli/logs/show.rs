@@ -31,7 +31,10 @@ pub(super) fn run(
         writeln!(around.err, "nothing is known about {}", harmless(id))?;
     }
     match format {
-        Format::Table => tell(&tale.lines, around)?,
+        Format::Table => {
+            tell(&tale.lines, around)?;
+            show_bodies(&tale.bodies, around)?;
+        }
         Format::Json => print_json(&tale, around.out)?,
         Format::Csv | Format::Logfmt | Format::Raw => {
             let lines: Vec<&StoryLine> = tale.lines.iter().collect();
@@ -66,7 +69,35 @@ fn print_json(tale: &Tale, out: &mut dyn Write) -> io::Result<()> {
             out.write_all(&line.line)?;
         }
     }
+    write!(out, "],\"bodies\":[")?;
+    for (at, body) in tale.bodies.iter().enumerate() {
+        out.write_all(if at > 0 { b"," } else { b"" })?;
+        out.write_all(body)?;
+    }
     writeln!(out, "]}}")
+}
+
+/// Captured bodies, each below what is known of it.
+fn show_bodies(bodies: &[Vec<u8>], around: &mut Surroundings<'_>) -> io::Result<()> {
+    for body in bodies {
+        let body = Line::parse(body);
+        let cell = |name: &str| body.get(name).map(crate::render::shown).unwrap_or_default();
+        let cut = match body.get("truncated").is_some_and(|it| it == true) {
+            true => ", cut",
+            false => "",
+        };
+        writeln!(around.out)?;
+        let heading = format!(
+            "{} body: {} bytes{cut}, {} redactions, {}",
+            cell("side"),
+            cell("bytes"),
+            cell("redactions"),
+            cell("content_type"),
+        );
+        title(around, heading.trim_end_matches(", "))?;
+        writeln!(around.out, "{}", cell("body"))?;
+    }
+    Ok(())
 }
 
 fn print_lines(

@@ -135,15 +135,18 @@ pub(super) fn stats(
 }
 
 pub(super) fn story(fs: &Arc<dyn Fs>, data_dir: &Path, id: &str) -> Result<Tale, Trouble> {
-    let story = story::gather(&Sources::open(fs, data_dir)?, id, &Search::new(Expr::All))?;
+    let (sources, basis) = (Sources::open(fs, data_dir)?, Search::new(Expr::All));
+    let mut story = story::gather(&sources, id, &basis)?;
+    // Whoever may read the files may read what is in them.
+    let bodies = story::bodies(&sources, &basis, &mut story)?;
     let mut answer = answer(&Search::new(Expr::All), story.report);
     answer.matched = story.lines.len() as u64;
-    Ok(Tale { lines: story.lines, cut: story.cut, answer })
+    Ok(Tale { lines: story.lines, bodies, cut: story.cut, answer })
 }
 
 fn answer(question: &Search, report: Report) -> Answer {
     let mut missing: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
     missing.extend(report.stopped.map(|stop| stop.to_string()));
     let explain = format!("query        {}\n{}", question.expr, report.explain);
-    Answer { matched: report.matched, missing, ends: report.complete_to, explain }
+    Answer { matched: report.matched, missing, ends: report.complete_to, tail: None, explain }
 }
