@@ -88,10 +88,10 @@ fn bad_values_say_what_was_expected() {
     };
     check(&["search", "--fields", "statuscode"], "did you mean 'status_code'?");
     check(&["search", "--status", "abc"], "expected 500, 5xx, >=400");
-    check(&["search", "--since", "soon"], "--since 'soon': expected 15m");
+    check(&["search", "--since", "soon"], "--since: expected 15m");
     check(&["search", "--outcome", "fine"], "expected one of ok, denied");
     let (status, _, err) = run_in(Path::new("/nonexistent"), &["search"], &|| true);
-    assert_eq!((status, err.as_str()), (2, "error: there is no journal in /nonexistent\n"));
+    assert_eq!((status, err.as_str()), (2, "error: there are neither records nor traces in /nonexistent\n"));
 }
 
 #[test]

@@ -233,7 +233,7 @@ async fn the_audit_log_hears_of_it() {
     server.append((0..3).map(|n| record(n, SOMEBODY, ""))).await;
     for _ in 0..3 {
         server.ok(get("/manage/logs?q=status:200")).await;
-        server.ok(get("/manage/logs?status=200&limit=5")).await;
+        server.ok(get("/manage/logs?q=status:200&limit=5")).await;
     }
     assert_eq!(server.entries(Action::LogsSearch).await, 1, "one for one query");
     server.ok(get("/manage/logs/stats?by=model")).await;
