@@ -51,7 +51,7 @@ class World:
         return self.own("search", "--stream", "record", "--since", "7d", *words)
 
     def count(self, *query):
-        return int(self.search("--count", *query))
+        return int(self.search("--count", "--", *query))
 
     def stats(self, stats):
         """Our table, as a dictionary from the group to its row."""
@@ -86,8 +86,8 @@ def duckdb_example_agrees(world):
         same(int(own["count"]), requests, f"requests of {model}")
         same(decimal.Decimal(own["sum(cost_usd)"] or 0), cost or 0, f"cost of {model}")
         same(int(own["sum(total_tokens)"] or 0), tokens or 0, f"tokens of {model}")
-        # The quantile of ours is a sketch, theirs interpolates.
-        assert abs(float(own["p95(duration_ms)"]) - p95) <= 0.05 * p95 + 1, (model, own, p95)
+        # The quantile of ours may be a sketch.
+        assert abs(float(own["p95(duration_ms)"]) - p95) <= 0.02 * p95, (model, own, p95)
     teams = dict(names["by_team"].fetchall())
     ours = world.stats("sum(cost_usd) by labels.team")
     for team, cost in teams.items():
@@ -122,7 +122,7 @@ def counts_agree_on_filters(world):
         ("labels.env:staging", "labels['env'] = 'staging'"),
         ("error:/maximum context/", "error LIKE '%maximum context%'"),
     ]:
-        theirs = records.filter(condition).count("*").fetchone()[0]
+        theirs = records.filter(condition).count("*").fetchall()[0][0]
         assert theirs > 0, f"no record meets {condition}"
         same(world.count(query), theirs, query)
 

@@ -30,6 +30,7 @@ pub mod hop;
 pub mod upstream;
 pub mod mask;
 mod quiet;
+mod joined;
 pub mod relay;
 pub mod observe;
 pub mod capture;

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{sync::oneshot, time::Sleep};
@@ -24,6 +24,7 @@ use crate::{
     answer::BoxError,
     capture::{BodyCopy, Copied},
     finish::{End, Unfinished, micros},
+    joined::Joined,
     limits::MERGED_FRAME_BYTES_MAX,
     mask::Masker,
     observe::{ResponseFacts, ResponseObserver},
@@ -35,9 +36,6 @@ use crate::{
 /// asks a body twice in one turn of a task: only the third time has the task
 /// that reads from the provider had its own.
 const TURNS_GIVEN: u8 = 2;
-
-/// Room that a joined frame begins with.
-const JOINED_BYTES: usize = 4096;
 
 /// Why an answer was aborted. Reaches hyper's trace lines only.
 #[derive(Debug, thiserror::Error)]
@@ -110,43 +108,6 @@ impl Source {
         match self {
             Self::Stream(body) => body.size_hint().exact(),
             Self::Whole(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-        }
-    }
-}
-
-/// Data frames on their way to become one. A single one is not copied.
-#[derive(Default)]
-struct Joined {
-    first: Bytes,
-    all: BytesMut,
-}
-
-impl Joined {
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn len(&self) -> usize {
-        self.first.len() + self.all.len()
-    }
-
-    fn push(&mut self, data: Bytes) {
-        if self.is_empty() {
-            self.first = data;
-            return;
-        }
-        if self.all.is_empty() {
-            self.all.reserve((self.first.len() + data.len()).max(JOINED_BYTES));
-            self.all.extend_from_slice(&std::mem::take(&mut self.first));
-        }
-        self.all.extend_from_slice(&data);
-    }
-
-    fn take(&mut self) -> Bytes {
-        if self.all.is_empty() {
-            std::mem::take(&mut self.first)
-        } else {
-            self.all.split().freeze()
         }
     }
 }

@@ -12,6 +12,10 @@
 //! so. Nothing of a torn end is kept aside: bodies must not outlive their
 //! retention in a corner.
 
+mod find;
+
+pub use find::{BODIES_FOUND_MAX, Found, of_records};
+
 use std::{
     io,
     ops::ControlFlow,

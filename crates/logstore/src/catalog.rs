@@ -45,8 +45,8 @@ pub use manifest::{Manifest, SealedFile, sealed_to};
 pub use retain::{Hold, Policy, PruneReport};
 pub use seal::SealReport;
 pub use sealer::{Sealer, SealerConfig};
-pub use snapshot::{HotPart, SegmentRef, Snapshot, snapshot};
 pub(crate) use snapshot::beyond;
+pub use snapshot::{HotPart, SegmentRef, Snapshot, snapshot};
 pub use store::{Catalog, CatalogConfig, CatalogFigures};
 
 use crate::segment::SegmentError;

@@ -11,7 +11,7 @@ use std::{
 use domain::ids::{InstanceId, RecordId};
 
 use crate::{
-    catalog::{books::Boot, beyond},
+    catalog::{beyond, books::Boot},
     format::{
         COUNTERS_PREFIX, Counters, FORMAT, HEADER_PREFIX, Header, OPENING_PREFIX, OutcomeWord,
         RECORD_PREFIX, RecordLine, parse_opening,

@@ -165,10 +165,7 @@ impl Follower {
         Err(error)
     }
 
-    fn open_file(
-        &mut self,
-        deliver: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<bool> {
+    fn open_file(&mut self, deliver: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<bool> {
         for _ in 0..VANISHED_MAX {
             match self.try_open_file(deliver) {
                 // It was sealed between the listing and the opening.

@@ -18,6 +18,7 @@
 //! Most lines are never looked at: what must stand in a line that matches is
 //! found in whole blocks first (`needle`), on two threads for a plain file.
 
+mod block;
 mod census;
 mod emit;
 mod folded;
@@ -155,6 +156,8 @@ pub struct Hit<'a> {
     pub context: bool,
     /// With context: lines were left out before this one.
     pub gap: bool,
+    /// The next line may be long in coming: whoever buffers should not now.
+    pub at_once: bool,
 }
 
 /// What an answer rests on.

@@ -21,7 +21,7 @@ use super::{
 use crate::shell;
 
 /// The cargo feature of `server` that lets the benchmark wire a null outbox.
-const FEATURE: &str = "bench";
+pub const FEATURE: &str = "bench";
 const NULL_OUTBOX: &str = "--bench-null-outbox";
 const MANAGEMENT_KEY: &str = "mk-benchmark-management-key-0123456789abcdef";
 const PROVIDER_KEY: &str = "sk-provider-key-of-the-benchmark";

@@ -33,7 +33,7 @@ use self::{
     report::{Figure, Part, Report},
     tools::Ours,
 };
-use crate::{args::Args, bench::product, generate, python, shell};
+use crate::{args::Args, bench::product, python, shell};
 
 const RUNS: usize = 5;
 const RECORDS: u64 = 5_000_000;
@@ -110,8 +110,7 @@ fn measure(options: &Options) -> Result<Report> {
         Ok(python) => python,
         Err(why) => bail!("the benchmark compares with DuckDB: {why}"),
     };
-    let generator = generate::build()?;
-    let binary = product::build(false)?.context("the product")?;
+    let (binary, generator) = build()?;
     let data = Data::prepare(options, &generator)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut duck = Duck::open(&python, &data::views(&binary, &data.sealed)?, cores)?;
@@ -159,6 +158,15 @@ fn measure(options: &Options) -> Result<Report> {
         goal: Some(Goal::Most(PEAK_MB)),
     });
     Ok(report)
+}
+
+/// Both in one command: cargo would build what they share twice otherwise.
+fn build() -> Result<(PathBuf, PathBuf)> {
+    let feature = format!("server/{}", product::FEATURE);
+    let args = ["build", "--release", "--locked", "--features", &feature];
+    shell::run(shell::cargo(args.into_iter().chain(["-p", "server", "-p", "generator"])))?;
+    let release = shell::target_dir().join("release");
+    Ok((release.join("llm-proxy"), release.join("generator")))
 }
 
 /// What the generator told when it wrote, and what lies on the disk.

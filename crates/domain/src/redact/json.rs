@@ -315,7 +315,7 @@ impl<'t> Walk<'t, '_> {
 
     fn push(&mut self, at: Range<usize>, text: Cow<'t, str>, kind: Kind) {
         // An element is called as its array is.
-        let is_element = |name: &&Box<str>| name.bytes().all(|byte| byte.is_ascii_digit());
+        let is_element = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
         let name = self.names.iter().rev().find(|name| !is_element(name));
         let name = name.map_or("", |name| &**name);
         let is_value = matches!(kind, Kind::Text | Kind::Number);

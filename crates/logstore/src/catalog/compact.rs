@@ -164,7 +164,8 @@ impl Catalog {
         let Some(writer) = writer else { return Ok(None) };
         let SegmentName { first_seq, last_seq, level, .. } = name;
         let made = sealed_file(writer.finish()?);
-        Ok(Some(SealedFile { file, level, first_seq, last_seq, ..made }))
+        let ids_sha256 = files::sha256(fs, &ids).map_err(CatalogError::io("read", &ids))?;
+        Ok(Some(SealedFile { file, level, first_seq, last_seq, ids_sha256, ..made }))
     }
 }
 
@@ -182,7 +183,8 @@ fn plan(
     for ((_, date), mut files) in dates {
         files.sort_by_key(|it| it.first_seq);
         let day_end = date_of_dir(date).map_or(i64::MAX, |day| day.as_micros() + DAY_MICROS);
-        let over = |end: i64| now.is_none_or(|now| end.saturating_add(LATE_MICROS) <= now.as_micros());
+        let over =
+            |end: i64| now.is_none_or(|now| end.saturating_add(LATE_MICROS) <= now.as_micros());
         // Within a day that is not over, only hours come together.
         let hour = |it: &SealedFile| match over(day_end) {
             true => day_end,
@@ -218,6 +220,8 @@ fn plan(
 mod tests {
     use super::*;
 
+    const NOTHING: [u64; 0] = [];
+
     fn file(first_seq: u64, date: &str, at: &str, bytes: u64) -> SealedFile {
         let ts = Timestamp::parse(&format!("{date}T{at}Z")).expect("a time");
         SealedFile {
@@ -228,6 +232,7 @@ mod tests {
             bytes,
             ids_bytes: 0,
             sha256: String::new(),
+            ids_sha256: String::new(),
             first_seq,
             last_seq: first_seq,
             min_ts: ts,
@@ -250,13 +255,13 @@ mod tests {
             file(3, day, "11:10:00", 10),
             file(4, day, "11:20:00", 10),
         ];
-        assert_eq!(planned(&files, Some("2026-11-23T11:01:00Z")), []);
+        assert_eq!(planned(&files, Some("2026-11-23T11:01:00Z")), NOTHING);
         assert_eq!(planned(&files, Some("2026-11-23T11:06:00Z")), [1, 2]);
-        assert_eq!(planned(&files[2..], Some("2026-11-23T11:59:00Z")), []);
+        assert_eq!(planned(&files[2..], Some("2026-11-23T11:59:00Z")), NOTHING);
         assert_eq!(planned(&files, Some("2026-11-24T00:06:00Z")), [1, 2, 3, 4]);
         assert_eq!(planned(&files, None), [1, 2, 3, 4]);
         // A clock that was set back merges nothing of the future.
-        assert_eq!(planned(&files, Some("2025-11-24T00:06:00Z")), []);
+        assert_eq!(planned(&files, Some("2025-11-24T00:06:00Z")), NOTHING);
     }
 
     #[test]
@@ -266,18 +271,18 @@ mod tests {
         let files: Vec<SealedFile> =
             (1..).zip(sizes).map(|(seq, bytes)| file(seq, day, "10:10:00", bytes)).collect();
         assert_eq!(planned(&files, None), [1, 2, 3]);
-        assert_eq!(planned(&files[3..], None), []);
-        assert_eq!(planned(&files[4..], None), []);
+        assert_eq!(planned(&files[3..], None), NOTHING);
+        assert_eq!(planned(&files[4..], None), NOTHING);
     }
 
     #[test]
     fn only_neighbours_of_one_date_and_dataset_come_together() {
         let mut files =
             vec![file(1, "2026-11-22", "10:00:00", 1), file(2, "2026-11-23", "10:00:00", 1)];
-        assert_eq!(planned(&files, None), []);
+        assert_eq!(planned(&files, None), NOTHING);
         files.push(file(3, "2026-11-22", "10:00:00", 1));
         files[2].dataset = Dataset::Traces;
-        assert_eq!(planned(&files, None), []);
+        assert_eq!(planned(&files, None), NOTHING);
         files.push(file(9, "2026-11-22", "11:00:00", 1));
         assert_eq!(planned(&files, None), [1, 9]);
     }

@@ -5,19 +5,15 @@
 //! person is sealed in them and erased by its opening. Whatever is still in the
 //! journal must be sealed before, see [`crate::Journal::turn`].
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, cast::AsArray as _};
 use arrow_select::filter::filter_record_batch;
 use domain::ids::{InstanceId, ProjectId};
 
 use super::{
-    CatalogError, Manifest, SealedFile,
-    event::EventKind,
-    manifest::listed_path,
-    merge::Rows,
-    seal::event,
-    store::Catalog,
+    CatalogError, Manifest, SealedFile, event::EventKind, manifest::listed_path, merge::Rows,
+    seal::event, store::Catalog,
 };
 use crate::{
     fs::Fs,
@@ -128,10 +124,12 @@ impl Catalog {
         }
         manifest.retire(&file.file, self.clock.now());
         manifest.books.erased.add(file.dataset, hits);
-        let mut erased =
-            event(EventKind::Erased, instance, made.as_ref().unwrap_or(file), vec![
-                file.file.clone(),
-            ]);
+        let mut erased = event(
+            EventKind::Erased,
+            instance,
+            made.as_ref().unwrap_or(file),
+            vec![file.file.clone()],
+        );
         erased.rows = hits;
         manifest.note(erased);
         manifest.segments.extend(made);
@@ -143,12 +141,12 @@ impl Catalog {
 /// How many rows of a file are concerned, by one column.
 fn count_hits(
     fs: &Arc<dyn Fs>,
-    path: &PathBuf,
+    path: &Path,
     file: &SealedFile,
     what: &Erase,
 ) -> Result<u64, SegmentError> {
     let (column, value) = (what.column(), what.value());
-    if !super::merge::all_columns(file.dataset).contains(&column) {
+    if !super::merge::all_columns(file.dataset).iter().any(|known| known == column) {
         return Ok(0);
     }
     let segment = Segment::open(fs, path)?;

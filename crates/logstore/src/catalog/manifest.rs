@@ -52,6 +52,9 @@ pub struct SealedFile {
     pub bytes: u64,
     pub ids_bytes: u64,
     pub sha256: String,
+    /// Of its side index; empty where nobody knows.
+    #[serde(default)]
+    pub ids_sha256: String,
     pub first_seq: u64,
     pub last_seq: u64,
     pub min_ts: Timestamp,
@@ -235,11 +238,7 @@ pub(crate) fn newest_number(
 }
 
 /// Reads the newest valid manifest of an instance.
-pub fn load(
-    fs: &dyn Fs,
-    data_dir: &Path,
-    instance: &InstanceId,
-) -> Result<Loaded, CatalogError> {
+pub fn load(fs: &dyn Fs, data_dir: &Path, instance: &InstanceId) -> Result<Loaded, CatalogError> {
     let dir = manifest_dir(data_dir, instance);
     let mut loaded = Loaded::default();
     for number in numbers(fs, &dir).map_err(CatalogError::io("list", &dir))?.into_iter().rev() {
@@ -316,11 +315,7 @@ pub(crate) fn settle(
 
 /// Up to where an instance's journal is sealed: numbers that must never be
 /// given out again, see [`crate::JournalConfig::seq_floor`].
-pub fn sealed_to(
-    fs: &dyn Fs,
-    data_dir: &Path,
-    instance: &InstanceId,
-) -> Result<u64, CatalogError> {
+pub fn sealed_to(fs: &dyn Fs, data_dir: &Path, instance: &InstanceId) -> Result<u64, CatalogError> {
     let loaded = load(fs, data_dir, instance)?;
     let listed = loaded.manifest.as_ref().map_or(0, |manifest| manifest.sealed_to);
     if loaded.problems.is_empty() {

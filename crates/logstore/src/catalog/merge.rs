@@ -29,7 +29,7 @@ type Key = (i64, i64);
 pub(crate) struct Rows {
     path: PathBuf,
     segment: Segment,
-    columns: Vec<&'static str>,
+    columns: Vec<String>,
     at: u64,
     piece: u64,
 }
@@ -61,8 +61,9 @@ impl Rows {
             return Ok(None);
         }
         let end = (self.at + self.piece).min(self.segment.rows());
-        let selection = Selection::Rows(vec![self.at..end]);
-        let batches = self.segment.read(&selection, &self.columns)?;
+        let selection = Selection::Rows(std::iter::once(self.at..end).collect());
+        let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+        let batches = self.segment.read(&selection, &columns)?;
         let batches = batches.collect::<Result<Vec<RecordBatch>, SegmentError>>()?;
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         if rows as u64 != end - self.at {
@@ -81,8 +82,9 @@ impl Rows {
     }
 }
 
-pub(crate) fn all_columns(dataset: Dataset) -> Vec<&'static str> {
-    crate::segment::schema::layout(dataset).columns.iter().map(|column| column.name).collect()
+pub(crate) fn all_columns(dataset: Dataset) -> Vec<String> {
+    let schema = crate::segment::schema(dataset);
+    schema.fields().iter().map(|field| field.name().clone()).collect()
 }
 
 /// The keys of a batch.
@@ -157,9 +159,10 @@ impl Merge {
     fn open_due(&mut self) -> Result<(), CatalogError> {
         loop {
             let head = self.open.iter().map(Open::key).min();
-            let due = self.waiting.last().is_some_and(|(_, next)| {
-                head.is_none_or(|(ts, _)| next.min_ts.as_micros() <= ts)
-            });
+            let due = self
+                .waiting
+                .last()
+                .is_some_and(|(_, next)| head.is_none_or(|(ts, _)| next.min_ts.as_micros() <= ts));
             let Some((path, info)) = self.waiting.pop_if(|_| due) else { return Ok(()) };
             let rows = Rows::open(&self.fs, path, &info)?;
             self.open.extend(Open::begin(rows)?);

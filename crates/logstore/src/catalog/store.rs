@@ -198,8 +198,7 @@ impl Catalog {
         instances.push(self.config.instance.clone());
         instances.extend(journals.into_iter().map(|(instance, ..)| instance));
         instances.extend(files::owners(fs, data_dir)?);
-        let mut loaded =
-            Lists { by_instance: BTreeMap::new(), stale: false, problems: Vec::new() };
+        let mut loaded = Lists { by_instance: BTreeMap::new(), stale: false, problems: Vec::new() };
         for instance in instances {
             let key = instance.as_str().to_owned();
             if !loaded.by_instance.contains_key(&key) {

@@ -28,11 +28,7 @@ const TRIES_MAX: u32 = 5;
 
 /// Checks journal and segments of a data directory. Reads only; a server may be
 /// writing beside it.
-pub fn verify(
-    fs: &Arc<dyn Fs>,
-    data_dir: &Path,
-    deep: bool,
-) -> Result<CheckReport, CatalogError> {
+pub fn verify(fs: &Arc<dyn Fs>, data_dir: &Path, deep: bool) -> Result<CheckReport, CatalogError> {
     let mut tries = 1;
     loop {
         let before = super::snapshot(&**fs, data_dir)?;
@@ -184,6 +180,11 @@ impl Check<'_> {
         let sha256 = files::sha256(&**self.fs, path).map_err(CatalogError::io("read", path))?;
         if sha256 != file.sha256 {
             wrong("its checksum is not the one that is listed".to_owned());
+        }
+        let index = ids_path(path);
+        let known = !file.ids_sha256.is_empty();
+        if known && !files::sha256(&**self.fs, &index).is_ok_and(|sum| sum == file.ids_sha256) {
+            wrong("the checksum of its side index is not the one that is listed".to_owned());
         }
         self.rows(&segment, file, ids)?;
         Ok(())

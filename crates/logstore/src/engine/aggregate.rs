@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 use domain::{
-    query::{FieldRef, GROUP_FIELDS_MAX, Function, MEASURES_MAX, Stats},
+    query::{FieldRef, Function, GROUP_FIELDS_MAX, MEASURES_MAX, Stats},
     time::Timestamp,
 };
 
@@ -160,7 +160,8 @@ impl Aggregate {
         for (group, key) in self.groups.keys.iter().enumerate() {
             let mut cells = self.key_cells(key);
             for (at, measure) in self.stats.measures.iter().enumerate() {
-                let (cell, is_exact) = self.measured[self.places[at]].value(measure.function, group);
+                let (cell, is_exact) =
+                    self.measured[self.places[at]].value(measure.function, group);
                 exact[at] &= is_exact;
                 cells.push(cell);
             }
@@ -223,6 +224,9 @@ fn rank(cell: &Cell) -> f64 {
 fn compare(a: &[Cell], b: &[Cell]) -> Ordering {
     let cells = a.iter().zip(b).map(|(a, b)| match (a, b) {
         (Cell::Text(a), Cell::Text(b)) => a.cmp(b),
+        // Numbers come before texts that are none.
+        (Cell::Text(_), _) => Ordering::Greater,
+        (_, Cell::Text(_)) => Ordering::Less,
         (a, b) => rank(a).total_cmp(&rank(b)),
     });
     cells.fold(Ordering::Equal, Ordering::then)

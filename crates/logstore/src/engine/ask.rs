@@ -43,8 +43,11 @@ pub struct Search {
     pub budget: Budget,
     pub cancel: Cancel,
     /// Called now and then, on any thread.
-    pub progress: Option<Arc<dyn Fn(&Progress) + Send + Sync>>,
+    pub progress: Option<Tell>,
 }
+
+/// Who is told how far a question is.
+pub type Tell = Arc<dyn Fn(&Progress) + Send + Sync>;
 
 impl Search {
     pub fn new(expr: Expr) -> Self {

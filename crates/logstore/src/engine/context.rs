@@ -9,7 +9,9 @@ use std::{
 
 use domain::{fields::Stream, query::Expr};
 
-use super::{EngineError, Hit, Order, Position, Report, Search, Sources, Stop, ordered};
+use super::{
+    EngineError, Hit, Order, Position, Report, Search, Sources, Stop, ordered, plan::Words,
+};
 
 /// Sorts as [`Order::OldestFirst`] does.
 type Place = (i64, String, u64);
@@ -25,13 +27,13 @@ struct Kept {
 pub(crate) fn search(
     sources: &Sources,
     search: &Search,
-    bodies: &[(String, Vec<String>)],
+    words: &Words,
     visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
 ) -> Result<Report, EngineError> {
     let mut gathered =
         Gathered { kept: BTreeMap::new(), bytes: 0, bytes_max: search.budget.memory_bytes };
     let mut hits: Vec<(Position, Stream)> = Vec::new();
-    let mut report = ordered::search(sources, search, bodies, &mut |hit| {
+    let mut report = ordered::search(sources, search, words, &mut |hit| {
         hits.push((hit.position.clone(), hit.stream));
         gathered.keep(&hit, false)
     })?;
@@ -41,7 +43,8 @@ pub(crate) fn search(
                 break;
             }
             let around = around(search, position, *stream, order);
-            let more = ordered::search(sources, &around, &[], &mut |hit| gathered.keep(&hit, true))?;
+            let more =
+                ordered::search(sources, &around, &[], &mut |hit| gathered.keep(&hit, true))?;
             add(&mut report, more);
         }
     }
@@ -109,7 +112,7 @@ impl Gathered {
 }
 
 /// Adds the work of another question to the books of the first.
-fn add(report: &mut Report, more: Report) {
+pub(crate) fn add(report: &mut Report, more: Report) {
     report.rows_scanned += more.rows_scanned;
     report.pages += more.pages;
     report.bytes_read += more.bytes_read;

@@ -3,9 +3,7 @@
 
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int64Array,
-    MapArray, RecordBatch, StringArray, TimestampMicrosecondArray,
-    cast::AsArray,
-    types::Int32Type,
+    MapArray, RecordBatch, StringArray, TimestampMicrosecondArray, cast::AsArray, types::Int32Type,
 };
 use arrow_buffer::BooleanBuffer;
 use arrow_schema::{DataType, TimeUnit};
@@ -51,9 +49,9 @@ impl Evaluator {
                 }
                 all
             }
-            Node::Or(nodes) => nodes.iter().fold(BooleanBuffer::new_unset(rows), |any, node| {
-                &any | &self.mask(node, batch)
-            }),
+            Node::Or(nodes) => nodes
+                .iter()
+                .fold(BooleanBuffer::new_unset(rows), |any, node| &any | &self.mask(node, batch)),
             Node::Not(node) => !&self.mask(node, batch),
             Node::Leaf(leaf) => self.leaf(leaf, batch),
         }

@@ -4,12 +4,8 @@
 
 use std::collections::HashMap;
 
-use arrow_array::{
-    Array, ArrayRef, DictionaryArray,
-    cast::AsArray,
-    types::Int32Type,
-};
-use domain::query::GROUP_FIELDS_MAX;
+use arrow_array::{Array, ArrayRef, DictionaryArray, cast::AsArray, types::Int32Type};
+use domain::{fields::Kind, query::GROUP_FIELDS_MAX, time::Timestamp};
 
 use super::{
     EngineError,
@@ -48,35 +44,48 @@ pub(crate) enum Place<'a> {
     Column(&'a ArrayRef),
     /// Under a key of a map of texts.
     Label(&'a ArrayRef, Box<str>),
-    /// Under a key of the attributes, as JSON.
-    Attribute(&'a ArrayRef, Box<str>),
+    /// Under a key of the attributes, as JSON; of a kind where the key is a field
+    /// of other streams.
+    Attribute(&'a ArrayRef, Box<str>, Option<Kind>),
     Nowhere,
 }
 
 impl Place<'_> {
     pub(crate) fn cell(&self, row: usize) -> Cell {
-        let text = |text: Option<&str>| text.map_or(Cell::Absent, |text| Cell::Text(text.to_owned()));
+        let text =
+            |text: Option<&str>| text.map_or(Cell::Absent, |text| Cell::Text(text.to_owned()));
         match self {
             Self::Column(column) => cell(column, row),
             Self::Label(column, name) => text(entries(column, row).and_then(|e| e.get(name))),
-            Self::Attribute(column, name) => {
+            Self::Attribute(column, name, kind) => {
                 let json = entries(column, row).and_then(|entries| entries.get(name));
                 json.filter(|json| *json != "null")
-                    .map_or(Cell::Absent, |json| Cell::Text(unquoted(json).into_owned()))
+                    .map_or(Cell::Absent, |json| cell_of(*kind, unquoted(json).into_owned()))
             }
             Self::Nowhere => Cell::Absent,
         }
     }
 }
 
+/// A text as the value of a kind, if it is one: groups are the same whatever
+/// stream a value comes from.
+fn cell_of(kind: Option<Kind>, text: String) -> Cell {
+    let cell = match kind {
+        Some(Kind::Integer) => text.parse().ok().map(Cell::Integer),
+        Some(Kind::Number) => {
+            text.parse().ok().filter(|number: &f64| number.is_finite()).map(Cell::Number)
+        }
+        Some(Kind::Boolean) => text.parse().ok().map(Cell::Boolean),
+        Some(Kind::Time) => Timestamp::parse(&text).map(Cell::Time),
+        _ => None,
+    };
+    cell.unwrap_or(Cell::Text(text))
+}
+
 impl Groups {
     pub(crate) fn new(fields: usize, has_buckets: bool) -> Self {
-        let mut groups = Self {
-            fields: Vec::new(),
-            levels: Vec::new(),
-            keys: Vec::new(),
-            has_buckets,
-        };
+        let mut groups =
+            Self { fields: Vec::new(), levels: Vec::new(), keys: Vec::new(), has_buckets };
         groups.fields.resize_with(fields, Codes::default);
         groups.levels.resize_with(fields + 1, Level::default);
         if fields == 0 && !has_buckets {
@@ -238,7 +247,10 @@ impl Codes {
         if let Place::Column(column) = place
             && let Some(texts) = column.as_string_opt::<i32>()
         {
-            return texts.iter().map(|text| text.map_or(Ok(0), |text| self.of_text(text))).collect();
+            return texts
+                .iter()
+                .map(|text| text.map_or(Ok(0), |text| self.of_text(text)))
+                .collect();
         }
         (0..rows).map(|row| self.of(&place.cell(row))).collect()
     }

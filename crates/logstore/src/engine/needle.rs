@@ -36,11 +36,13 @@ impl Needles {
 #[derive(Debug)]
 pub(crate) struct Prefilter {
     finders: Vec<Find>,
+    /// Bytes of the longest text that the first of them looks for.
+    longest: usize,
 }
 
 #[derive(Debug)]
 enum Find {
-    One(Finder<'static>),
+    One(Box<Finder<'static>>),
     Any(regex::bytes::Regex),
 }
 
@@ -56,7 +58,7 @@ impl Find {
 impl Prefilter {
     pub(crate) fn new(needles: &[Needles]) -> Result<Self, EngineError> {
         let finder = |needles: &Needles| match needles.texts.as_slice() {
-            [one] if !needles.folded => Ok(Find::One(Finder::new(one).into_owned())),
+            [one] if !needles.folded => Ok(Find::One(Box::new(Finder::new(one).into_owned()))),
             any => {
                 let texts = any.iter().map(|text| regex::escape(&String::from_utf8_lossy(text)));
                 let pattern = texts.collect::<Vec<_>>().join("|");
@@ -66,7 +68,22 @@ impl Prefilter {
                 regex.map(Find::Any).map_err(|error| EngineError::Question(error.to_string()))
             }
         };
-        Ok(Self { finders: needles.iter().map(finder).collect::<Result<_, _>>()? })
+        let longest = needles.first().and_then(|n| n.texts.iter().map(Vec::len).max());
+        Ok(Self {
+            finders: needles.iter().map(finder).collect::<Result<_, _>>()?,
+            longest: longest.unwrap_or_default(),
+        })
+    }
+
+    /// What two pieces of a text must share so that nothing between them is
+    /// missed; `None`: every line may match.
+    pub(crate) fn overlap(&self) -> Option<usize> {
+        (!self.finders.is_empty()).then_some(self.longest)
+    }
+
+    /// Whether a line that may match, or a part of it that says so, is in `bytes`.
+    pub(crate) fn is_in(&self, bytes: &[u8]) -> bool {
+        self.finders.first().is_none_or(|finder| finder.at(bytes).is_some())
     }
 
     /// The first line of `lines` from `from` on (where a line begins) that may
@@ -226,10 +243,7 @@ mod tests {
             Some((&["\"x\"", "\"y\""], false)),
         );
         check(Expr::Or(vec![known("model", text("x")), Expr::All]), None);
-        check(
-            Expr::And(vec![Expr::All, known("model", text("x"))]),
-            Some((&["\"x\""], false)),
-        );
+        check(Expr::And(vec![Expr::All, known("model", text("x"))]), Some((&["\"x\""], false)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use domain::{fields::Stream, ids::InstanceId, time::Timestamp};
 use super::{
     EngineError, Hit, Order, Position, Report, Search, Sources, Stop,
     evaluate::{Evaluator, whole},
+    plan::Words,
     queue::{Queue, Ready},
     run::{Run, THREADS, join, spawn},
     source::{Counters, Halt, Lines, Scan, Source, Unit},
@@ -122,16 +123,32 @@ impl Ord for Cursor<'_> {
 pub(crate) fn search(
     sources: &Sources,
     search: &Search,
-    bodies: &[(String, Vec<String>)],
+    words: &Words,
     visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
 ) -> Result<Report, EngineError> {
     let search = behind(search);
-    let run = Run::new(sources, &search, bodies)?;
+    merged(&Run::new(sources, &search, words)?, visit)
+}
+
+/// Captured bodies that meet a condition, in order.
+pub(crate) fn bodies(
+    sources: &Sources,
+    search: &Search,
+    visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
+) -> Result<Report, EngineError> {
+    let search = behind(search);
+    merged(&Run::over(sources, &search, &[Dataset::Bodies], &[])?, visit)
+}
+
+fn merged(
+    run: &Run<'_>,
+    visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
+) -> Result<Report, EngineError> {
     let mut counters = Counters::default();
     let queue = Queue::new(run.tasks(&mut counters), AHEAD_MAX);
-    let mut merge = Merge::new(&run, counters);
+    let mut merge = Merge::new(run, counters);
     let scan = |source: usize, unit: &Unit, (): &mut (), e: &mut Evaluator, c: &mut Counters| {
-        find(&run, source, unit, e, c)
+        find(run, source, unit, e, c)
     };
     let stop = std::thread::scope(|scope| {
         let _end = super::queue::EndOnPanic(&queue);
@@ -157,9 +174,7 @@ pub(crate) fn search(
     })?;
     let stop = stop.filter(|_| !merge.is_satisfied);
     let matched = merge.visited;
-    let mut report = run.report(merge.counters, queue.spared(), stop);
-    report.matched = matched;
-    Ok(report)
+    Ok(run.report(merge.counters, queue.spared(), matched, stop))
 }
 
 /// The question with its time narrowed to what lies behind a position.
@@ -188,23 +203,15 @@ fn find(
     counters: &mut Counters,
 ) -> Result<Option<Found>, Halt> {
     let from = run.source(source);
-    let scan = Scan {
-        plan: run.plan_of(source),
-        columns: &[SEQ, TS],
-        handles: true,
-        meter: &run.meter,
-    };
+    let scan =
+        Scan { plan: run.plan_of(source), columns: &[SEQ, TS], handles: true, meter: &run.meter };
     let mut matches: Vec<Match> = Vec::new();
     from.scan(unit, &scan, evaluator, counters, &mut |rows| {
         matches.extend(places(&rows.batch, &rows.handles));
     })?;
     let order = run.search.order;
-    let key = |found: &Match| Key {
-        order,
-        ts: found.ts,
-        instance: from.instance(),
-        seq: found.seq,
-    };
+    let key =
+        |found: &Match| Key { order, ts: found.ts, instance: from.instance(), seq: found.seq };
     if let Some(after) = &run.search.after {
         let after =
             Key { order, ts: after.ts.as_micros(), instance: &after.instance, seq: after.seq };
@@ -242,11 +249,7 @@ fn next_lines(matches: &[Match], at: usize, max: usize) -> usize {
     if whole > 0 { whole } else { rest.len() }
 }
 
-fn fetch(
-    source: &dyn Source,
-    matches: &[Match],
-    counters: &mut Counters,
-) -> Result<Lines, Halt> {
+fn fetch(source: &dyn Source, matches: &[Match], counters: &mut Counters) -> Result<Lines, Halt> {
     let handles: Vec<u64> = matches.iter().map(|found| found.handle).collect();
     Ok(source.lines(&handles, counters)?)
 }

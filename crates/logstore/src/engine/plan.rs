@@ -27,6 +27,10 @@ use crate::segment::{
 const IDS_MAX: usize = 1024;
 /// What a word is looked for in.
 const WORD_FIELDS: [&str; 3] = ["msg", "error", "path"];
+/// Words of a condition, each with the ids of the records of which a captured
+/// body holds it.
+pub(crate) type Words = [(String, Vec<String>)];
+
 /// A condition on lines of one dataset.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -80,7 +84,10 @@ pub(crate) enum Check {
     Number(NumberCheck),
     /// Billionths in the column, dollars in the test.
     Decimal(NumberCheck),
-    Boolean { yes: bool, no: bool },
+    Boolean {
+        yes: bool,
+        no: bool,
+    },
     /// Of the value as it is printed: patterns on numbers.
     Printed(TextCheck),
     /// Of the value under a key of a map of texts.
@@ -90,14 +97,12 @@ pub(crate) enum Check {
 }
 
 impl Plan {
-    /// `bodies`: for each word of the condition, the records with a body that
-    /// holds it.
     pub(crate) fn new(
         search: &Search,
         dataset: Dataset,
-        bodies: &[(String, Vec<String>)],
+        words: &Words,
     ) -> Result<Self, EngineError> {
-        let mut compiler = Compiler { dataset, bodies, leaves: 0 };
+        let mut compiler = Compiler { dataset, words, leaves: 0 };
         let mut conjuncts: Vec<&Expr> = Vec::new();
         flatten(&search.expr, &mut conjuncts);
         let mut parts = Vec::new();
@@ -107,7 +112,7 @@ impl Plan {
         let mut needles = Vec::new();
         for expr in &conjuncts {
             parts.push(Part::new(compiler.node(expr)?));
-            needles.extend(needle::required(expr, dataset, search.bodies));
+            needles.extend(needle::required(expr, dataset, !words.is_empty()));
         }
         parts.retain(|part| !matches!(part.node, Node::Constant(true)));
         parts.sort_by_key(|part| part.cost);
@@ -166,7 +171,7 @@ fn flatten<'e>(expr: &'e Expr, out: &mut Vec<&'e Expr>) {
 
 struct Compiler<'b> {
     dataset: Dataset,
-    bodies: &'b [(String, Vec<String>)],
+    words: &'b Words,
     leaves: usize,
 }
 
@@ -197,6 +202,13 @@ impl Compiler<'_> {
     }
 
     fn word(&mut self, word: &str) -> Result<Node, EngineError> {
+        if self.dataset == Dataset::Bodies {
+            // Base64 holds letters that the body does not have.
+            let plain = TextCheck::any(vec!["utf-8".to_owned()]);
+            let plain = self.leaf("encoding", Check::Text(plain));
+            let check = TextCheck::Contains(Folded::new(word)?);
+            return Ok(Node::And(vec![plain, self.leaf("body", Check::Text(check))]));
+        }
         let mut any = Vec::new();
         for field in WORD_FIELDS {
             let check = TextCheck::Contains(Folded::new(word)?);
@@ -205,7 +217,7 @@ impl Compiler<'_> {
                 None => self.leaf(ATTRS, Check::Attribute(field.into(), JsonCheck::Text(check))),
             });
         }
-        let found = self.bodies.iter().find(|(known, _)| known == word);
+        let found = self.words.iter().find(|(known, _)| known == word);
         if let Some((_, records)) = found.filter(|_| self.dataset == Dataset::Records) {
             let check = Check::Text(TextCheck::any(records.clone()));
             any.push(self.leaf("record_id", check));
@@ -356,9 +368,7 @@ impl Leaf {
 /// Ids of which every match has one, if the condition says so.
 fn ids_of(expr: &Expr, dataset: Dataset) -> Option<Vec<String>> {
     match expr {
-        Expr::And(all) => {
-            all.iter().filter_map(|expr| ids_of(expr, dataset)).min_by_key(Vec::len)
-        }
+        Expr::And(all) => all.iter().filter_map(|expr| ids_of(expr, dataset)).min_by_key(Vec::len),
         Expr::Or(any) => {
             let mut ids = Vec::new();
             for expr in any {

@@ -1,20 +1,17 @@
 //! One question at work: sources that may hold matches, two threads that open,
 //! prune and scan them, and the books of it all.
 
-use std::{
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use super::{
     EngineError, Explain, Order, Problem, Progress, Report, Search, Sources, Stop,
     evaluate::Evaluator,
-    plan::Plan,
+    plan::{Plan, Words},
     queue::{EndOnPanic, Queue, Task},
     source::{Counters, Halt, Meter, Source, Span, Unit},
     sources::Part,
 };
-use crate::segment::ReadCounts;
+use crate::segment::{Dataset, ReadCounts};
 
 /// Reading, decompressing and testing; more would only take them from the
 /// proxy beside which a search runs.
@@ -42,10 +39,25 @@ impl<'a> Run<'a> {
     pub(crate) fn new(
         sources: &'a Sources,
         search: &'a Search,
-        bodies: &[(String, Vec<String>)],
+        words: &Words,
+    ) -> Result<Self, EngineError> {
+        Self::over(sources, search, &datasets_of(search), words)
+    }
+
+    /// Over datasets instead of streams.
+    pub(crate) fn over(
+        sources: &'a Sources,
+        search: &'a Search,
+        datasets: &[Dataset],
+        words: &Words,
     ) -> Result<Self, EngineError> {
         let begun = Instant::now();
-        let (plans, parts) = sources.plan(search, bodies)?;
+        let mut plans = Vec::new();
+        let mut parts = Vec::new();
+        for dataset in datasets {
+            plans.push(Plan::new(search, *dataset, words)?);
+            parts.extend(sources.parts(*dataset, plans.len() - 1));
+        }
         let files_total = parts.len() as u64;
         let read_before = sources.shelf().counts();
         let meter = Meter::new(search.budget, search.cancel.clone());
@@ -145,7 +157,17 @@ impl<'a> Run<'a> {
     }
 
     /// The books of what all threads did.
-    pub(crate) fn report(&self, counters: Counters, spared: u64, stop: Option<Stop>) -> Report {
+    pub(crate) fn report(
+        &self,
+        mut counters: Counters,
+        spared: u64,
+        matched: u64,
+        stop: Option<Stop>,
+    ) -> Report {
+        if matched == 0 && counters.hot_unproven > 0 {
+            // What was looked for may lie in what cannot be read.
+            self.sources.damage(&mut counters);
+        }
         let read = self.sources.shelf().counts();
         let (pages, bytes_read) =
             (read.pages - self.read_before.pages, read.bytes - self.read_before.bytes);
@@ -178,7 +200,7 @@ impl<'a> Run<'a> {
             total: self.begun.elapsed() + self.sources.open,
         };
         Report {
-            matched: 0,
+            matched,
             rows_scanned: self.meter.rows_scanned(),
             segments_total,
             segments_opened: counters.opened,
@@ -192,10 +214,20 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What the streams of a question are kept as, each once.
+pub(crate) fn datasets_of(search: &Search) -> Vec<Dataset> {
+    let mut datasets: Vec<Dataset> = search.streams.iter().map(|s| Dataset::of(*s)).collect();
+    datasets.sort_unstable();
+    datasets.dedup();
+    datasets
+}
+
 /// Scans a unit of a source with the state of a thread.
-pub(crate) type ScanUnit<'f, S, R> = dyn Fn(usize, &Unit, &mut S, &mut Evaluator, &mut Counters) -> Result<Option<R>, Halt>
-    + Sync
-    + 'f;
+pub(crate) type ScanUnit<'f, S, R> =
+    dyn Fn(usize, &Unit, &mut S, &mut Evaluator, &mut Counters) -> Scanned<R> + Sync + 'f;
+
+/// What a unit came to, for whoever puts the answer together.
+pub(crate) type Scanned<R> = Result<Option<R>, Halt>;
 
 /// Starts the threads of a question.
 pub(crate) fn spawn<'scope, 'env, T: Send + 'scope>(

@@ -49,7 +49,8 @@ impl Sealed {
         let (segment, opened) = self.shelf.take(&self.path).map_err(|e| self.problem(&e))?;
         counters.opened += u64::from(opened);
         if segment.dataset() != self.dataset {
-            let what = format!("holds {}, not {}", segment.dataset().as_str(), self.dataset.as_str());
+            let what =
+                format!("holds {}, not {}", segment.dataset().as_str(), self.dataset.as_str());
             return Err(Problem { path: self.path.clone(), what });
         }
         Ok(segment)
@@ -91,11 +92,11 @@ impl Sealed {
             return Ok(Vec::new());
         }
         let by_id = candidates.is_some();
-        let mut left = candidates.unwrap_or_else(|| vec![0..segment.rows()]);
+        let all = 0..segment.rows();
+        let mut left = candidates.unwrap_or_else(|| std::iter::once(all).collect());
         if !plan.covers(self.span.min_ts, self.span.max_ts) {
-            let bound = |micros: i64, none: i64| {
-                (micros != none).then(|| Timestamp::from_micros(micros))
-            };
+            let bound =
+                |micros: i64, none: i64| (micros != none).then(|| Timestamp::from_micros(micros));
             let rows =
                 segment.rows_between(bound(plan.since, i64::MIN), bound(plan.until, i64::MAX))?;
             left = intersect(&left, std::slice::from_ref(&rows));
@@ -138,10 +139,9 @@ impl Sealed {
             let Some(Bounds::Integer(min_ts, max_ts)) = page.bounds else { return Ok(self.span) };
             span = Some(match span {
                 None => Span { min_ts, max_ts },
-                Some(span) => Span {
-                    min_ts: span.min_ts.min(min_ts),
-                    max_ts: span.max_ts.max(max_ts),
-                },
+                Some(span) => {
+                    Span { min_ts: span.min_ts.min(min_ts), max_ts: span.max_ts.max(max_ts) }
+                }
             });
         }
         Ok(span.unwrap_or(self.span))
@@ -290,7 +290,8 @@ impl Source for Sealed {
             }
         }
         let schema = schema(self.dataset);
-        let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let columns: Vec<&str> =
+            schema.fields().iter().map(|field| field.name().as_str()).collect();
         let mut sorted = Lines::default();
         let read = self.read(&segment, &ranges, &columns, &mut |batch| {
             let renderer = Renderer::new(&batch);

@@ -35,10 +35,6 @@ impl Shelf {
         Self { fs, state: Mutex::default() }
     }
 
-    pub(crate) fn fs(&self) -> &Arc<dyn Fs> {
-        &self.fs
-    }
-
     /// The segment of a file, and whether it had to be opened.
     pub(crate) fn take(&self, path: &Path) -> Result<(Arc<Segment>, bool), SegmentError> {
         {
@@ -73,8 +69,7 @@ impl State {
         let rows = |open: &[(Box<Path>, Arc<Segment>)]| -> u64 {
             open.iter().map(|(_, segment)| segment.rows()).sum()
         };
-        while self.open.len() > 2
-            && (self.open.len() > SEGMENTS_MAX || rows(&self.open) > ROWS_MAX)
+        while self.open.len() > 2 && (self.open.len() > SEGMENTS_MAX || rows(&self.open) > ROWS_MAX)
         {
             let (_, segment) = self.open.remove(0);
             self.leaving.push(segment);

@@ -164,10 +164,6 @@ impl Samples {
         }
     }
 
-    pub(crate) fn is_exact(&self) -> bool {
-        matches!(self, Self::Exact(_))
-    }
-
     /// The smallest value that at least `part` of all are not above: as a code if
     /// exact, else as a number.
     pub(crate) fn quantile(&mut self, part: f64) -> Option<Result<u64, f64>> {

@@ -11,15 +11,14 @@ use std::{
 use domain::ids::InstanceId;
 
 use super::{
-    EngineError, Problem, Search,
+    EngineError, Problem,
     hot::{Hot, HotFile},
-    plan::Plan,
     sealed::Sealed,
     shelf::Shelf,
-    source::{Source, Span},
+    source::{Counters, Source, Span},
 };
 use crate::{
-    catalog::{self, Snapshot},
+    catalog::{self, HotPart, Snapshot},
     cursor::Cursor,
     fs::Fs,
     segment::Dataset,
@@ -34,6 +33,8 @@ pub struct Sources {
     shelf: Arc<Shelf>,
     segments: Vec<SealedFile>,
     hot: Vec<Arc<HotFile>>,
+    /// Captured bodies beside the journal's files.
+    bodies: Vec<Arc<HotFile>>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) complete_to: Vec<Cursor>,
     pub(crate) open: Duration,
@@ -98,6 +99,7 @@ impl Sources {
             shelf: Arc::new(Shelf::new(Arc::clone(fs))),
             segments: segments.collect(),
             hot: Vec::new(),
+            bodies: Vec::new(),
             problems: snapshot.problems.iter().map(Problem::from).collect(),
             complete_to: Vec::new(),
             open: Duration::ZERO,
@@ -112,6 +114,10 @@ impl Sources {
                 let next = part.files.get(at + 1).map_or(u64::MAX, |next| next.0);
                 let lines = (*first_seq).max(part.after_seq + 1)..next;
                 vanished |= sources.open_hot(&**fs, path, &part.instance, *first_seq, lines);
+                // Bodies are sealed with their file, of which a line is sealed then.
+                if *first_seq > part.after_seq {
+                    sources.open_bodies(&**fs, &HotPart::bodies(path), &part.instance);
+                }
             }
         }
         sources.find_ends();
@@ -148,6 +154,18 @@ impl Sources {
         }
     }
 
+    /// Most journal files have no bodies beside them.
+    fn open_bodies(&mut self, fs: &dyn Fs, path: &Path, instance: &InstanceId) {
+        match HotFile::open(fs, path, instance, 1, 1..u64::MAX) {
+            Ok(file) => self.bodies.push(Arc::new(file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let what = format!("cannot be opened: {error}");
+                self.problems.push(Problem { path: path.to_owned(), what });
+            }
+        }
+    }
+
     /// The last line of each journal.
     fn find_ends(&mut self) {
         let files: Vec<Arc<HotFile>> = self.hot.iter().rev().map(Arc::clone).collect();
@@ -171,18 +189,9 @@ impl Sources {
         self.complete_to.sort_by(|a, b| a.instance.as_str().cmp(b.instance.as_str()));
     }
 
-    /// The sealed files of a dataset, as sources of the first plan.
-    pub(crate) fn sealed_parts(&self, dataset: Dataset) -> impl Iterator<Item = Part> {
-        self.parts(dataset, 0).skip(self.hot.len())
-    }
-
-    /// The journal's files that are not sealed.
-    pub(crate) fn hot_paths(&self) -> impl Iterator<Item = &Path> {
-        self.hot.iter().map(|file| file.path.as_path())
-    }
-
-    pub(crate) fn fs(&self) -> &Arc<dyn Fs> {
-        self.shelf.fs()
+    /// What of the journal is damaged, of everything that a question was about.
+    pub(crate) fn damage(&self, counters: &mut Counters) {
+        self.hot.iter().chain(&self.bodies).for_each(|file| file.damage(counters));
     }
 
     pub(crate) fn shelf(&self) -> &Shelf {
@@ -194,26 +203,13 @@ impl Sources {
         self.hot.len() as u64
     }
 
-    /// The plans of a question, and the sources each is for.
-    pub(crate) fn plan(
-        &self,
-        search: &Search,
-        bodies: &[(String, Vec<String>)],
-    ) -> Result<(Vec<Plan>, Vec<Part>), EngineError> {
-        let mut datasets: Vec<Dataset> = search.streams.iter().map(|s| Dataset::of(*s)).collect();
-        datasets.sort_unstable();
-        datasets.dedup();
-        let mut plans = Vec::new();
-        let mut parts = Vec::new();
-        for dataset in datasets {
-            plans.push(Plan::new(search, dataset, bodies)?);
-            parts.extend(self.parts(dataset, plans.len() - 1));
-        }
-        Ok((plans, parts))
-    }
-
-    fn parts(&self, dataset: Dataset, plan: usize) -> impl Iterator<Item = Part> {
-        let hot = self.hot.iter().map(move |file| Part {
+    /// The sources of a dataset, for the plan of that number.
+    pub(crate) fn parts(&self, dataset: Dataset, plan: usize) -> impl Iterator<Item = Part> {
+        let hot = match dataset {
+            Dataset::Bodies => &self.bodies,
+            Dataset::Records | Dataset::Traces | Dataset::Entries => &self.hot,
+        };
+        let hot = hot.iter().map(move |file| Part {
             source: Arc::new(Hot { file: Arc::clone(file), dataset }),
             plan,
         });

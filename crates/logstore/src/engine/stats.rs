@@ -9,6 +9,7 @@ use super::{
     aggregate::Aggregate,
     evaluate::{Evaluator, whole},
     groups::Place,
+    plan::Words,
     run::Run,
     source::{Counters, Halt, Scan, Unit},
     tally::in_parallel,
@@ -26,9 +27,9 @@ pub(crate) fn stats(
     sources: &Sources,
     search: &Search,
     stats: &Stats,
-    bodies: &[(String, Vec<String>)],
+    words: &Words,
 ) -> Result<(Table, Report), EngineError> {
-    let run = Run::new(sources, search, bodies)?;
+    let run = Run::new(sources, search, words)?;
     let whole = Aggregate::new(stats, search.budget.memory_bytes)?;
     let columns: Vec<Vec<&'static str>> =
         run.plans.iter().map(|plan| columns(&whole, plan.dataset)).collect();
@@ -52,12 +53,12 @@ pub(crate) fn stats(
             Err(_) => Err(Halt::Stop(super::Stop::Memory)),
         }
     };
-    let (states, mut report) = in_parallel(&run, || whole.sibling(), &scan)?;
+    let lines = |state: &Result<Aggregate, EngineError>| state.as_ref().map_or(0, Aggregate::lines);
+    let (states, report) = in_parallel(&run, || whole.sibling(), &scan, &lines)?;
     let mut whole = whole;
     for state in states {
         whole.join(state?)?;
     }
-    report.matched = whole.lines();
     Ok((whole.table(search.limit), report))
 }
 
@@ -107,9 +108,14 @@ fn add(
         let Some(array) = batch.column_by_name(name) else { return Place::Nowhere };
         match key {
             None => Place::Column(array),
-            // The key lives as long as the question, the batch does not.
-            Some(key) if name == ATTRS => Place::Attribute(array, key.to_owned().into()),
-            Some(key) => Place::Label(array, key.to_owned().into()),
+            Some(key) if name == ATTRS => {
+                let kind = match field {
+                    FieldRef::Known(known) => Some(known.kind),
+                    FieldRef::Label(_) | FieldRef::Attribute(_) => None,
+                };
+                Place::Attribute(array, key.into(), kind)
+            }
+            Some(key) => Place::Label(array, key.into()),
         }
     };
     aggregate.add_batch(times, weights.as_deref(), &place)

@@ -4,6 +4,7 @@
 use super::{
     EngineError, Report, Search, Sources,
     evaluate::Evaluator,
+    plan::Words,
     queue::{EndOnPanic, Queue},
     run::{Run, THREADS, Worked, join, spawn},
     source::{Counters, Scan, Unit},
@@ -15,9 +16,9 @@ use crate::segment::schema::TS;
 pub(crate) fn count(
     sources: &Sources,
     search: &Search,
-    bodies: &[(String, Vec<String>)],
+    words: &Words,
 ) -> Result<Report, EngineError> {
-    let run = Run::new(sources, search, bodies)?;
+    let run = Run::new(sources, search, words)?;
     let scan = |source: usize, unit: &Unit, n: &mut u64, e: &mut Evaluator, c: &mut Counters| {
         let plan = run.plan_of(source);
         let scan = Scan { plan, columns: &[TS], handles: false, meter: &run.meter };
@@ -25,16 +26,17 @@ pub(crate) fn count(
         *n += counted;
         Ok(None)
     };
-    let (states, mut report) = in_parallel(&run, || 0u64, &scan)?;
-    report.matched = states.into_iter().sum();
+    let (_, report) = in_parallel(&run, || 0u64, &scan, &|counted| *counted)?;
     Ok(report)
 }
 
 /// Runs all of a question on its threads, in no order; gives their states.
+/// `matched` tells how many lines a state stands for.
 pub(crate) fn in_parallel<S: Send>(
     run: &Run<'_>,
     state: impl Fn() -> S + Sync,
     scan: &super::run::ScanUnit<'_, S, ()>,
+    matched: &dyn Fn(&S) -> u64,
 ) -> Result<(Vec<S>, Report), EngineError> {
     let mut counters = Counters::default();
     let queue: Queue<()> = Queue::new(run.tasks(&mut counters), usize::MAX);
@@ -62,5 +64,6 @@ pub(crate) fn in_parallel<S: Send>(
         }
         Ok(())
     })?;
-    Ok((states, run.report(counters, queue.spared(), stop)))
+    let matched = states.iter().map(matched).sum();
+    Ok((states, run.report(counters, queue.spared(), matched, stop)))
 }

@@ -138,7 +138,8 @@ impl Part {
             }
         }
         let schema = schema::schema(self.dataset);
-        let columns: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let columns: Vec<&str> =
+            schema.fields().iter().map(|field| field.name().as_str()).collect();
         for batch in self.segment.read(&Selection::Rows(ranges), &columns)? {
             let batch = batch?;
             let renderer = Renderer::new(&batch);

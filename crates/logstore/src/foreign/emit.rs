@@ -6,11 +6,20 @@ use std::{collections::VecDeque, ops::ControlFlow, ops::Range};
 use super::{Hit, Take};
 use crate::engine::Stop;
 
+/// How the blocks of an input come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Coming {
+    /// From the end where the sink goes backwards.
+    Plain,
+    Packed,
+    /// Whenever there is more.
+    Live,
+}
+
 /// Where matches go.
 pub(super) trait Sink {
-    /// Lines from here on are of another input; the blocks of a plain one come
-    /// from its end where the sink goes backwards.
-    fn begin(&mut self, input: usize, is_plain: bool);
+    /// Lines from here on are of another input.
+    fn begin(&mut self, input: usize, coming: Coming);
     /// The lines of a block (all of them where context is wanted), and which
     /// of them match.
     fn block(&mut self, lines: &[u8], matches: &[Range<usize>]);
@@ -29,6 +38,9 @@ pub(super) struct Emitter<'v> {
     memory_bytes: usize,
     visit: &'v mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
     input: usize,
+    is_live: bool,
+    /// The block has no match behind the line that is shown.
+    at_once: bool,
     /// Matches visited, or kept.
     matched: u64,
     /// Lines behind the last match that are still to be shown.
@@ -71,6 +83,8 @@ impl<'v> Emitter<'v> {
             memory_bytes,
             visit,
             input: 0,
+            is_live: false,
+            at_once: false,
             matched: 0,
             after: 0,
             before: VecDeque::new(),
@@ -85,8 +99,9 @@ impl<'v> Emitter<'v> {
 }
 
 impl Sink for Emitter<'_> {
-    fn begin(&mut self, input: usize, _is_plain: bool) {
+    fn begin(&mut self, input: usize, coming: Coming) {
         self.input = input;
+        self.is_live = coming == Coming::Live;
         self.after = 0;
         self.before.clear();
         self.before_bytes = 0;
@@ -95,14 +110,17 @@ impl Sink for Emitter<'_> {
     }
 
     fn block(&mut self, lines: &[u8], matches: &[Range<usize>]) {
+        self.at_once = self.is_live && matches.is_empty();
         if !self.wants_context() {
-            for line in matches {
+            for (nth, line) in matches.iter().enumerate() {
+                self.at_once = self.is_live && nth + 1 == matches.len();
                 self.line(&lines[line.clone()], false);
             }
             return;
         }
         let mut at = 0;
-        for line in matches {
+        for (nth, line) in matches.iter().enumerate() {
+            self.at_once = self.is_live && nth + 1 == matches.len();
             if !self.wants_more() {
                 break;
             }
@@ -194,7 +212,8 @@ impl Emitter<'_> {
                 self.trim(count);
             }
             Take::All | Take::First(_) => {
-                let hit = Hit { line, input: self.input, context, gap };
+                let at_once = self.at_once;
+                let hit = Hit { line, input: self.input, context, gap, at_once };
                 self.done = (self.visit)(hit).is_break();
                 self.done |= self.context == 0 && !self.wants_more();
             }
@@ -243,7 +262,8 @@ impl Emitter<'_> {
 
 fn visit_kept(kept: VecDeque<Kept>, visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>) {
     for kept in &kept {
-        let hit = Hit { line: &kept.line, input: kept.input, context: kept.context, gap: kept.gap };
+        let Kept { input, line, context, gap } = kept;
+        let hit = Hit { line, input: *input, context: *context, gap: *gap, at_once: false };
         if visit(hit).is_break() {
             break;
         }
@@ -292,10 +312,10 @@ impl<'v> Backwards<'v> {
 }
 
 impl Sink for Backwards<'_> {
-    fn begin(&mut self, input: usize, is_plain: bool) {
+    fn begin(&mut self, input: usize, coming: Coming) {
         self.join_stream();
         self.input = input;
-        self.is_plain = is_plain;
+        self.is_plain = coming == Coming::Plain;
     }
 
     fn block(&mut self, lines: &[u8], matches: &[Range<usize>]) {

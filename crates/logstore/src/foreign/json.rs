@@ -135,8 +135,8 @@ impl Node {
         if rest.is_empty() { key.slot } else { key.inner.slot(rest) }
     }
 
-    fn find(&self, raw: &[u8]) -> Option<&Key> {
-        if memchr::memchr(b'\\', raw).is_some() {
+    fn find(&self, raw: &[u8], escaped: bool) -> Option<&Key> {
+        if escaped {
             let name = unescape(raw);
             return self.keys.iter().find(|key| *key.name == *name);
         }
@@ -181,10 +181,10 @@ impl Reader<'_> {
         }
         loop {
             self.blanks();
-            let key = self.string()?;
+            let (key, escaped) = self.string()?;
             self.expect(b':')?;
             self.blanks();
-            match node.and_then(|node| node.find(&self.bytes[key])) {
+            match node.and_then(|node| node.find(&self.bytes[key], escaped)) {
                 None => self.value(depth)?,
                 Some(key) => self.wanted(key, spans, depth)?,
             }
@@ -261,15 +261,16 @@ impl Reader<'_> {
         is_word.then_some(())
     }
 
-    /// The bytes between the quotes.
-    fn string(&mut self) -> Option<Range<usize>> {
+    /// The bytes between the quotes, and whether there are escapes among them.
+    #[inline]
+    fn string(&mut self) -> Option<(Range<usize>, bool)> {
         if self.peek()? != b'"' {
             return None;
         }
         let start = self.at + 1;
-        let end = string_end(self.bytes, start)?;
+        let (end, escaped) = scan_string(self.bytes, start)?;
         self.at = end + 1;
-        Some(start..end)
+        Some((start..end, escaped))
     }
 }
 
@@ -300,8 +301,14 @@ fn is_number(word: &[u8]) -> bool {
 }
 
 /// Where the quote stands that ends the string whose first byte is at `from`.
-/// Eight bytes at a time: most strings of a line are short.
 pub(super) fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
+    scan_string(bytes, from).map(|(end, _)| end)
+}
+
+/// The same, and whether there are escapes on the way. Eight bytes at a time:
+/// most strings of a line are short.
+#[inline]
+fn scan_string(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
     const QUOTES: u64 = u64::from_ne_bytes([b'"'; 8]);
@@ -309,6 +316,7 @@ pub(super) fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
     // Exact for the lowest zero byte, which is the only one asked for.
     let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
     let mut at = from;
+    let mut escaped = false;
     loop {
         match bytes.get(at..at + 8).and_then(|eight| <[u8; 8]>::try_from(eight).ok()) {
             Some(eight) => {
@@ -325,10 +333,11 @@ pub(super) fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
                 at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
             }
         }
-        match bytes[at] {
-            b'"' => return Some(at),
-            _ => at += 2,
+        if bytes[at] == b'"' {
+            return Some((at, escaped));
         }
+        escaped = true;
+        at += 2;
     }
 }
 

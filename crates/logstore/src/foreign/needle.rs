@@ -60,8 +60,13 @@ pub(super) struct Cost {
 impl Driver {
     /// A text of a query, anywhere in a line, in any case.
     pub(super) fn text(text: &str) -> Option<Self> {
-        let run = plain_run(text)?;
-        Some(Self::of(vec![(Find::Folded(Folded::new(run)), Check::Nothing)], run))
+        if let Some(run) = plain_run(text) {
+            return Some(Self::of(vec![(Find::Folded(Folded::new(run)), Check::Nothing)], run));
+        }
+        // Scripts without cases are written as they are, or by some escape.
+        let find = [Find::exact(caseless_run(text)?), Find::exact("\\u")];
+        let needles = find.map(|find| Needle { find, check: Check::Nothing });
+        Some(Self { needles: needles.into() })
     }
 
     /// Texts of which one must be a JSON string.
@@ -232,4 +237,15 @@ fn value_of_key(hay: &[u8], at: usize) -> Option<&[u8]> {
 fn plain_run(text: &str) -> Option<&str> {
     let is_plain = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '/');
     text.split(|c| !is_plain(c)).max_by_key(|run| run.len()).filter(|run| !run.is_empty())
+}
+
+/// The longest run of characters beyond ASCII that have no other case.
+fn caseless_run(text: &str) -> Option<&str> {
+    let is_caseless = |c: char| {
+        c.is_alphabetic()
+            && !c.is_ascii()
+            && c.to_lowercase().eq(std::iter::once(c))
+            && c.to_uppercase().eq(std::iter::once(c))
+    };
+    text.split(|c| !is_caseless(c)).max_by_key(|run| run.len()).filter(|run| !run.is_empty())
 }

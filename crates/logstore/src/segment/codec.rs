@@ -158,7 +158,9 @@ mod tests {
         }
 
         #[test]
-        fn bits_come_back(values in proptest::collection::vec((any::<u32>(), 0u32..33, 0u32..99), 0..50)) {
+        fn bits_come_back(
+            values in proptest::collection::vec((any::<u32>(), 0u32..33, 0u32..99), 0..50),
+        ) {
             let mut writer = BitWriter::default();
             for (value, bits, unary) in &values {
                 writer.put(*value, *bits);

@@ -161,6 +161,30 @@ impl Tail {
             Err(wrong)
         }
     }
+
+    /// Blocks of one hash in its bucket.
+    fn find(&self, bytes: &[u8], bucket: u32, wanted: u32) -> Option<Vec<u32>> {
+        let mut bytes = Bytes(bytes);
+        let count = bytes.count(bytes.0.len().saturating_mul(8))?;
+        let mut bits = BitReader::new(bytes.0);
+        let shift = 32 - self.bucket_bits;
+        let mut hash = if shift == 32 { 0 } else { bucket << shift };
+        let mut found = Vec::new();
+        for _ in 0..count {
+            let quotient = bits.take_unary()?;
+            let rest = bits.take(self.rice)?;
+            let step = u64::from(quotient) << self.rice | u64::from(rest);
+            hash = hash.checked_add(u32::try_from(step).ok()?)?;
+            let block = bits.take(self.block_bits)?;
+            if hash > wanted {
+                break;
+            }
+            if hash == wanted && u64::from(block) < self.blocks {
+                found.push(block);
+            }
+        }
+        Some(found)
+    }
 }
 
 /// An open side index: its tail is read, nothing else is kept.
@@ -224,7 +248,7 @@ impl Ids {
         let bucket =
             if self.tail.bucket_bits == 0 { 0 } else { hash >> (32 - self.tail.bucket_bits) };
         let block = self.bucket(bucket)?;
-        let blocks = self.find(&block, bucket, hash);
+        let blocks = self.tail.find(&block, bucket, hash);
         let blocks = blocks.ok_or_else(|| self.damaged("a bucket is not as it was written"))?;
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for block in blocks {
@@ -249,30 +273,6 @@ impl Ids {
         let length = length.filter(|length| (4..=BUCKET_BYTES_MAX).contains(length));
         let length = length.ok_or_else(|| self.damaged("the directory names no bucket"))?;
         self.checked(self.tail.buckets_at + u64::from(from), length, "a bucket")
-    }
-
-    /// Blocks of one hash in its bucket.
-    fn find(&self, bytes: &[u8], bucket: u32, wanted: u32) -> Option<Vec<u32>> {
-        let mut bytes = Bytes(bytes);
-        let count = bytes.count(bytes.0.len().saturating_mul(8))?;
-        let mut bits = BitReader::new(bytes.0);
-        let shift = 32 - self.tail.bucket_bits;
-        let mut hash = if shift == 32 { 0 } else { bucket << shift };
-        let mut found = Vec::new();
-        for _ in 0..count {
-            let quotient = bits.take_unary()?;
-            let rest = bits.take(self.tail.rice)?;
-            let step = u64::from(quotient) << self.tail.rice | u64::from(rest);
-            hash = hash.checked_add(u32::try_from(step).ok()?)?;
-            let block = bits.take(self.tail.block_bits)?;
-            if hash > wanted {
-                break;
-            }
-            if hash == wanted && u64::from(block) < self.tail.blocks {
-                found.push(block);
-            }
-        }
-        Some(found)
     }
 
     /// What the segment is.
@@ -341,3 +341,6 @@ pub(crate) fn read_exact(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@
 //! | ids, long text | text | BYTE_ARRAY, plain |
 //! | time | timestamp (µs, UTC) | INT64 |
 //! | integer | 64 bit | INT64 |
-//! | milliseconds | 64 bit float | DOUBLE |
+//! | milliseconds | 64 bit float | INT64, decimal (18, 3) |
 //! | dollars | decimal (18, 9) | INT64 |
 //! | labels, attributes | map of text to text | MAP |
 //!
@@ -20,14 +20,17 @@
 //! line, only where the columns would not give it back byte for byte) and `seq`
 //! (the line's number in its journal). An entry's own `seq` is `producer_seq`.
 
+mod file;
+
 use std::{
     collections::HashMap,
-    sync::{Arc, LazyLock, OnceLock},
+    sync::{Arc, LazyLock},
 };
 
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use domain::fields::{self, Kind, Stream};
-use parquet::{arrow::ArrowSchemaConverter, schema::types::SchemaDescPtr};
+
+pub(crate) use self::file::{FileSchema, kinds, of_file, to_file};
 
 /// Keys that no column has, and values that do not fit their column.
 pub const ATTRS: &str = "attrs";
@@ -39,6 +42,9 @@ pub const TS: &str = "ts";
 /// Digits of a dollar amount, and those behind its point.
 pub const DECIMAL_DIGITS: u8 = 18;
 pub const DECIMAL_SCALE: i8 = 9;
+/// Digits behind the point of milliseconds in a file: exact, and a third of the
+/// bytes that floats take.
+pub(crate) const MILLIS_SCALE: i8 = 3;
 /// The key of the schema's metadata that names the dataset.
 pub(crate) const DATASET_KEY: &str = "llm_proxy.dataset";
 const FIELD_ID_KEY: &str = "PARQUET:field_id";
@@ -148,6 +154,14 @@ impl ColumnKind {
 
     fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
+    }
+
+    /// The type in a file, where it is not that in memory.
+    fn file_type(self, id: usize) -> DataType {
+        match self {
+            Self::Millis => DataType::Decimal64(DECIMAL_DIGITS, MILLIS_SCALE),
+            other => other.data_type(id),
+        }
     }
 
     fn data_type(self, id: usize) -> DataType {
@@ -353,66 +367,6 @@ pub fn column_of(dataset: Dataset, key: &str) -> Option<Column> {
     layout(dataset).columns.iter().copied().find(|column| column.key == key)
 }
 
-/// Name and kind of each column of a dataset's files, in their order.
-pub(crate) fn kinds(dataset: Dataset) -> Vec<(String, String)> {
-    let kind_of = |name: &str| match name {
-        SEQ => ColumnKind::Integer,
-        ATTRS => ColumnKind::Map,
-        LINE => ColumnKind::Bytes,
-        _ => {
-            let columns = &layout(dataset).columns;
-            columns.iter().find(|known| known.name == name).map_or(ColumnKind::Text, |c| c.kind)
-        }
-    };
-    let fields = layout(dataset).schema.fields().iter().map(|field| field.name());
-    fields.map(|name| (name.clone(), kind_of(name).as_str().to_owned())).collect()
-}
-
-/// The schema of a file: the columns that it has.
-#[derive(Debug)]
-pub(crate) struct FileSchema {
-    pub arrow: SchemaRef,
-    kinds: Vec<(String, String)>,
-    leaves: OnceLock<SchemaDescPtr>,
-}
-
-impl FileSchema {
-    /// Of a file that says [`kinds`]. `None`: it has a kind that this build does
-    /// not know. Most files are as this build writes them, and share one.
-    pub(crate) fn of(dataset: Dataset, kinds: &[(String, String)]) -> Option<Arc<Self>> {
-        static OURS: LazyLock<Vec<Option<Arc<FileSchema>>>> = LazyLock::new(|| {
-            Dataset::ALL.iter().map(|dataset| FileSchema::new(self::kinds(*dataset))).collect()
-        });
-        let place = Dataset::ALL.iter().position(|known| *known == dataset)?;
-        match OURS.get(place) {
-            Some(Some(ours)) if ours.kinds == kinds => Some(Arc::clone(ours)),
-            _ => Self::new(kinds.to_vec()),
-        }
-    }
-
-    fn new(kinds: Vec<(String, String)>) -> Option<Arc<Self>> {
-        let arrow = Arc::new(schema_of(&kinds)?);
-        Some(Arc::new(Self { arrow, kinds, leaves: OnceLock::new() }))
-    }
-
-    /// The leaf columns of such a file.
-    pub(crate) fn leaves(&self) -> parquet::errors::Result<&SchemaDescPtr> {
-        if let Some(leaves) = self.leaves.get() {
-            return Ok(leaves);
-        }
-        let made = Arc::new(ArrowSchemaConverter::new().convert(&self.arrow)?);
-        Ok(self.leaves.get_or_init(|| made))
-    }
-}
-
-fn schema_of(kinds: &[(String, String)]) -> Option<Schema> {
-    let fields = kinds.iter().map(|(name, kind)| {
-        let id = COLUMN_IDS.iter().position(|known| known == name).map_or(0, |at| at + 1);
-        Some(named_field(name, ColumnKind::parse(kind)?, id))
-    });
-    fields.collect::<Option<Vec<Field>>>().map(Schema::new)
-}
-
 fn body_columns() -> Vec<Column> {
     let columns = BODY_FIELDS.iter();
     columns.map(|(name, kind)| Column { name, key: name, kind: *kind }).collect()
@@ -466,10 +420,10 @@ impl Layout {
 
 fn field(column: &Column) -> Field {
     let id = COLUMN_IDS.iter().position(|name| *name == column.name).map_or(0, |at| at + 1);
-    named_field(column.name, column.kind, id)
+    named_field(column.name, column.kind.data_type(id), id)
 }
 
-fn named_field(name: &str, kind: ColumnKind, id: usize) -> Field {
+fn named_field(name: &str, data_type: DataType, id: usize) -> Field {
     let required = name == SEQ || name == TS;
-    with_id(Field::new(name, kind.data_type(id), !required), id)
+    with_id(Field::new(name, data_type, !required), id)
 }

@@ -17,6 +17,7 @@ use arrow_array::{
     cast::AsArray,
     types::{Int64Type, TimestampMicrosecondType},
 };
+use arrow_schema::SchemaRef;
 use domain::{ids::InstanceId, time::Timestamp};
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
@@ -78,6 +79,8 @@ pub struct SegmentWriter<'f> {
     dataset: Dataset,
     options: SealOptions,
     writer: ArrowWriter<Sink>,
+    /// As the file has it.
+    schema: SchemaRef,
     hashes: Hashes,
     rows: u64,
     first_seq: i64,
@@ -111,12 +114,18 @@ impl<'f> SegmentWriter<'f> {
     ) -> Result<Self, SegmentError> {
         let file = fs.create(parquet);
         let file = file.map_err(|source| SegmentError::io(parquet, "create", source))?;
-        let schema = schema::schema(dataset);
+        let schema = schema::FileSchema::of(dataset, &schema::kinds(dataset));
+        let schema = schema.ok_or_else(|| SegmentError::usage(parquet, "no such dataset"))?;
+        let schema = Arc::clone(&schema.arrow);
         let properties = properties::of(dataset, options)
             .map_err(|error| SegmentError::usage(parquet, error))?;
         let options_of_writer =
             ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Sink::new(file), schema, options_of_writer);
+        let writer = ArrowWriter::try_new_with_options(
+            Sink::new(file),
+            Arc::clone(&schema),
+            options_of_writer,
+        );
         Ok(Self {
             fs,
             path: parquet.to_owned(),
@@ -124,6 +133,7 @@ impl<'f> SegmentWriter<'f> {
             dataset,
             options: options.clone(),
             writer: writer.map_err(|error| failed(parquet, error))?,
+            schema,
             hashes: Hashes::default(),
             rows: 0,
             first_seq: i64::MAX,
@@ -190,7 +200,9 @@ impl<'f> SegmentWriter<'f> {
         }
         self.add_ids(batch);
         self.rows += batch.num_rows() as u64;
-        self.writer.write(batch).map_err(|error| failed(&self.path, error))
+        let batch = schema::to_file(batch, &self.schema);
+        let batch = batch.map_err(|error| SegmentError::usage(&self.path, error))?;
+        self.writer.write(&batch).map_err(|error| failed(&self.path, error))
     }
 
     fn add_ids(&mut self, batch: &RecordBatch) {

@@ -123,8 +123,7 @@ impl Writer {
                 let cut = self.bodies.file.as_ref().map(|open| open.file.truncate(open.end));
                 let until = Instant::now() + self.config.check_interval;
                 let is_cut = matches!(cut, None | Some(Ok(())));
-                self.bodies.rests =
-                    Some(if is_cut { Rest::Until(until) } else { Rest::ForGood });
+                self.bodies.rests = Some(if is_cut { Rest::Until(until) } else { Rest::ForGood });
                 None
             }
         }

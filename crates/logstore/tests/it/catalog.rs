@@ -3,6 +3,7 @@
 
 mod damage;
 mod faults;
+mod follow;
 mod harness;
 mod kill;
 mod steps;

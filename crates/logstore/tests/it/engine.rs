@@ -9,10 +9,12 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 use domain::{
     fields::{self, Stream},
     ids::InstanceId,
-    query::{Expr, FieldRef, Function, Measure, Stats},
+    query::{Expr, FieldRef, Function, Literal, Measure, Stats, Test},
     time::Timestamp,
 };
-use logstore::engine::{self, Cell, Filter, Order, Position, Report, Search, Sources};
+use logstore::engine::{
+    self, Budget, Cell, Filter, Order, Position, Report, Search, Sources, Stop,
+};
 use proptest::prelude::*;
 
 use self::{
@@ -33,6 +35,7 @@ fn question(dice: &mut Dice) -> Search {
     };
     search.since = dice.one_in(3).then(|| time(dice));
     search.until = dice.one_in(3).then(|| time(dice));
+    search.bodies = dice.one_in(2);
     search.projects = dice.one_in(4).then(|| vec![project(1), project(2)]);
     if dice.one_in(2) {
         search.order = Order::OldestFirst;
@@ -58,7 +61,7 @@ fn expected<'w>(world: &'w World, search: &Search) -> Vec<&'w Line> {
             allowed(search, line, &fields)
                 && search.since.is_none_or(|since| line.ts >= since)
                 && search.until.is_none_or(|until| line.ts < until)
-                && holds(&search.expr, &fields, line.stream)
+                && holds(&search.expr, &fields, line.stream, &bodies_of(world, search, &fields))
         })
         .collect();
     found.sort_by_key(|line| place(line));
@@ -66,6 +69,12 @@ fn expected<'w>(world: &'w World, search: &Search) -> Vec<&'w Line> {
         found.reverse();
     }
     found
+}
+
+fn bodies_of<'w>(world: &'w World, search: &Search, record: &Fields) -> Vec<&'w str> {
+    let id = record.get("record_id").and_then(|id| id.as_str()).filter(|_| search.bodies);
+    let own = world.bodies.iter().filter(|(record, _)| id == Some(record));
+    own.map(|(_, text)| *text).collect()
 }
 
 fn run(world: &World, search: &Search) -> (Vec<(String, Position, bool)>, Report) {
@@ -122,6 +131,7 @@ fn check_limits(world: &World, search: &Search, wanted: &[&Line], dice: &mut Dic
 }
 
 fn check_filter(world: &World, search: &Search) {
+    let search = &Search { bodies: false, ..search.clone() };
     let mut filter = Filter::new(search).unwrap();
     let mut found: Vec<_> =
         world.lines.iter().filter(|line| filter.matches(line.text.as_bytes())).collect();
@@ -307,11 +317,24 @@ fn check_stats(world: &World, search: &Search, stats: &Stats) {
     let mut found: Vec<Vec<String>> =
         table.rows.iter().map(|row| row.iter().map(shown).collect()).collect();
     found.sort();
-    assert_eq!(found, wanted, "{stats:?} of {search:?}");
+    let same = found.len() == wanted.len()
+        && found.iter().zip(&wanted).all(|(a, b)| a.iter().zip(b).all(|(a, b)| is_about(a, b)));
+    assert!(same, "{found:?}\nis not\n{wanted:?}\n{stats:?} of {search:?}");
+}
+
+/// Equal, but for the last bits of a fraction.
+fn is_about(a: &str, b: &str) -> bool {
+    let number = |text: &str| text.parse::<f64>().ok();
+    a == b || number(a).zip(number(b)).is_some_and(|(a, b)| (a - b).abs() <= 1e-5)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 8,
+        // A smaller seed is not a simpler case.
+        max_shrink_iters: 0,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn answers_are_those_of_the_model(seed: u64, lines in 1u64..120, sealed: bool) {
@@ -320,13 +343,140 @@ proptest! {
         if sealed {
             world.seal(dice);
         }
-        for _ in 0..12 {
+        for _ in 0..10 {
             let search = question(dice);
             check_search(&world, &search, dice);
             check_context(&world, &search, dice);
             check_stats(&world, &Search { order: Order::NewestFirst, ..search }, &statistics(dice));
         }
     }
+}
+
+/// One record with bodies that lie in the journal, then in a segment.
+#[test]
+fn captured_bodies_are_found_by_what_they_say_of_themselves() {
+    let dice = &mut Dice::new(7);
+    let world = World::new(dice, 200);
+    let (record, _) = world.bodies.first().unwrap();
+    let wanted = world.bodies.iter().filter(|(id, _)| id == record).count();
+    let expr = Expr::Field(field("record_id"), Test::Any(vec![Literal::Text(record.clone())]));
+    for sealed in [false, true] {
+        if sealed {
+            world.seal_all();
+        }
+        let sources = Sources::open(&world.fs, world.path()).unwrap();
+        let mut found = 0;
+        let report = engine::search_bodies(&sources, &Search::new(expr.clone()), &mut |hit| {
+            let line = parse(std::str::from_utf8(hit.line).unwrap());
+            assert_eq!(line["record_id"], record.as_str());
+            assert_eq!(line["stream"], "body");
+            found += 1;
+            ControlFlow::Continue(())
+        });
+        assert_eq!((report.unwrap().problems, found), (Vec::new(), wanted));
+    }
+}
+
+/// Damage in the journal is named, and what lies around it is found.
+#[test]
+fn damage_is_named_and_the_rest_is_found() {
+    let dice = &mut Dice::new(11);
+    let world = World::new(dice, 200);
+    let all = Search { streams: Stream::ALL.to_vec(), ..Search::new(Expr::All) };
+    let whole = run(&world, &all).0.len();
+    let journal = logstore::journal_dir(world.path());
+    let files = std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.filter(|path| path.extension().is_some_and(|e| e == "jsonl")).max().unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let sources = Sources::open(&world.fs, world.path()).unwrap();
+    let report = engine::count(&sources, &all).unwrap();
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    assert_eq!(report.problems[0].path, file);
+    assert!(!report.is_complete());
+    let left = report.matched as usize;
+    assert!(left < whole && left > whole / 2, "{left} of {whole}");
+}
+
+/// A journal file that is read in parts: none is missed, none read twice, damage is
+/// said once, and by a look-up only if it found nothing.
+#[test]
+fn a_large_journal_file_is_read_in_parts() {
+    const LINES: u64 = 30_000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = world::large_journal(dir.path(), LINES);
+    let fs: Arc<dyn logstore::fs::Fs> = Arc::new(logstore::fs::StdFs);
+    let id = |id: &str| {
+        let test = Test::Any(vec![Literal::Text(id.to_owned())]);
+        Search::new(Expr::Field(field("request_id"), test))
+    };
+    let check = |search: &Search, matched: u64, problems: usize| {
+        let sources = Sources::open(&fs, dir.path()).unwrap();
+        let mut lines = 0;
+        let report = engine::search(&sources, search, &mut |_| {
+            lines += 1;
+            ControlFlow::Continue(())
+        });
+        let report = report.unwrap();
+        assert_eq!((report.matched, report.problems.len()), (matched, problems), "{search:?}");
+        assert_eq!(lines, matched);
+        assert_eq!(report.complete_to[0].seq, LINES + 1);
+    };
+    for number in [1, LINES / 2, LINES] {
+        check(&id(&format!("req-{number}")), 1, 0);
+    }
+    check(&id("req-0"), 0, 0);
+    check(&Search::new(Expr::All), LINES, 0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    assert!(bytes.len() > 24 * 1024 * 1024, "{} bytes", bytes.len());
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    check(&Search::new(Expr::All), LINES - world::LARGE_BATCH, 1);
+    check(&id("req-1"), 1, 0);
+    check(&id("req-0"), 0, 1);
+}
+
+/// Bounds end the work and say which one did.
+#[test]
+fn bounds_are_kept_and_named() {
+    let dice = &mut Dice::new(13);
+    let world = World::new(dice, 400);
+    world.seal_all();
+    let sources = Sources::open(&world.fs, world.path()).unwrap();
+    let check = |search: &Search, expected: Option<Stop>| {
+        let visited = engine::search(&sources, search, &mut |_| ControlFlow::Continue(()));
+        assert_eq!(visited.unwrap().stopped, expected);
+        assert_eq!(engine::count(&sources, search).unwrap().stopped, expected);
+    };
+    let all = Search::new(Expr::All);
+    check(&all, None);
+    let cancelled = all.clone();
+    cancelled.cancel.cancel();
+    check(&Search { cancel: Default::default(), ..all.clone() }, None);
+    check(&cancelled, Some(Stop::Cancelled));
+    let none = Budget { rows_scanned: Some(0), ..Budget::default() };
+    check(
+        &Search { budget: none, cancel: Default::default(), ..all.clone() },
+        Some(Stop::RowsScanned),
+    );
+    let past = Budget { deadline: Some(std::time::Instant::now()), ..Budget::default() };
+    check(
+        &Search { budget: past, cancel: Default::default(), ..all.clone() },
+        Some(Stop::Deadline),
+    );
+    let enough = Search { limit: Some(0), cancel: Default::default(), ..all.clone() };
+    let report = engine::search(&sources, &enough, &mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!((report.matched, report.stopped), (0, None));
+    let mut visited = 0;
+    let one = Search { cancel: Default::default(), ..all };
+    let report = engine::search(&sources, &one, &mut |_| {
+        visited += 1;
+        ControlFlow::Break(())
+    });
+    assert_eq!((report.unwrap().stopped, visited), (None, 1));
 }
 
 #[test]

@@ -11,6 +11,9 @@ mod meter;
 mod search;
 mod show;
 mod stats;
+mod store;
+#[cfg(test)]
+mod remote_tests;
 #[cfg(test)]
 mod tests;
 
@@ -89,6 +92,16 @@ impl LogsCommand {
         self.url.as_deref()
     }
 
+    /// What changes the data directory, with the directory that was named.
+    pub fn order(&self) -> Option<(&store::StoreCommand, Option<&Path>)> {
+        match &self.command {
+            Command::Store(order) if order.changes_something() && self.url.is_none() => {
+                Some((order, self.data_dir.as_deref()))
+            }
+            _ => None,
+        }
+    }
+
     fn data_dir(&self) -> &Path {
         self.data_dir.as_deref().unwrap_or(Path::new("./data"))
     }
@@ -120,7 +133,13 @@ enum Command {
     /// List the Parquet files that count, for other engines
     Files(files::FilesArgs),
     /// Prove checksums, numbering and books; 0 consistent, 1 not, 2 not checked
-    Check,
+    Check {
+        /// Read every row of every segment and compare checksums of files
+        #[arg(long)]
+        deep: bool,
+    },
+    #[command(flatten)]
+    Store(store::StoreCommand),
     /// Try the rules that redact captured bodies: 0 replaced, 1 nothing, 2 left out
     Redact(redact::RedactArgs),
 }
@@ -244,7 +263,7 @@ enum Trouble {
     Engine(#[from] EngineError),
     #[error("{0}")]
     Server(String),
-    #[error("logs {0} reads a data directory, which a server at a URL has to itself")]
+    #[error("logs {0} works on a data directory, which a server at a URL has to itself")]
     NotRemote(&'static str),
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -273,15 +292,22 @@ fn execute(command: &LogsCommand, around: &mut Surroundings<'_>) -> Result<u8, T
     match &command.command {
         Command::Fields { output } => fields::run(*output, around),
         Command::Files(_) if is_remote => Err(Trouble::NotRemote("files")),
-        Command::Check if is_remote => Err(Trouble::NotRemote("check")),
+        Command::Check { .. } if is_remote => Err(Trouble::NotRemote("check")),
+        Command::Store(_) if is_remote => Err(Trouble::NotRemote("segments and the like")),
         Command::Files(args) => {
             door.check()?;
             files::run(command.data_dir(), args, around)
         }
-        Command::Check => {
+        Command::Check { deep } => {
             door.check()?;
-            check::run(&logstore::journal_dir(command.data_dir()), around)
+            check::run(command.data_dir(), *deep, around)
         }
+        Command::Store(store::StoreCommand::Segments { output }) => {
+            door.check()?;
+            store::segments(command.data_dir(), *output, around)
+        }
+        // Sent before anything is read here.
+        Command::Store(_) => Ok(FOUND),
         Command::Show { id, output, explain } => {
             door.check()?;
             show::run(&door, id, *output, *explain, around)

@@ -177,6 +177,8 @@ impl Canary {
         let forward = format!("http://user:{FORWARDER}@{}", unwilling_forward_proxy().await);
         let environment = [
             ("LOG_LEVEL", "trace"),
+            // What was said is a place like any other.
+            ("CAPTURE_BODIES", "all"),
             style[0],
             style[1],
             ("MANAGEMENT_TOKEN", ROOT),

@@ -12,6 +12,7 @@ mod faults;
 mod harness;
 mod inputs;
 mod load;
+mod pipes;
 mod shutdown;
 mod support;
 mod transport;

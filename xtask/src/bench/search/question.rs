@@ -129,7 +129,7 @@ pub fn at_scale(known: &Known) -> Vec<Question> {
              GROUP BY model"
         )),
         exact_sql: Some(format!(
-            "SELECT model, quantile_cont(duration_ms, 0.95) FROM records WHERE {during} \
+            "SELECT model, quantile_disc(duration_ms, 0.95) FROM records WHERE {during} \
              GROUP BY model"
         )),
         ..Ask::default()
@@ -231,7 +231,7 @@ fn quantiles() -> Question {
             .with("count, p50(duration_ms), p95(duration_ms), p99(duration_ms) by model"),
         // The faster of its two functions; the exact one is what is compared.
         sql: Some(statement("approx_quantile")),
-        exact_sql: Some(statement("quantile_cont")),
+        exact_sql: Some(statement("quantile_disc")),
         ..Ask::default()
     };
     let columns = &["model", "count", "p50(duration_ms)", "p95(duration_ms)", "p99(duration_ms)"];

@@ -167,7 +167,8 @@ fn an_endless_stream_is_answered_as_it_comes() {
     let trickle = Trickle { given: 0, answered: Rc::clone(&answered) };
     let input = Input::Stream(PathBuf::from("-"), Box::new(trickle));
     let search = Search { take: Take::First(50), ..Search::new(text("needle")) };
-    let mut visit = |_: Hit<'_>| {
+    let mut visit = |hit: Hit<'_>| {
+        assert!(hit.at_once);
         answered.set(answered.get() + 1);
         ControlFlow::Continue(())
     };

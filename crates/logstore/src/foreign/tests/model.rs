@@ -98,9 +98,11 @@ const TEXTS: &[&str] = &[
     "café/a",
     "CAFÉ",
     "\u{212a}x\n",
+    "日本",
     "",
 ];
-const KEYS: &[&str] = &["a", "b", "c", "a.b", "level", "ts", "time", "status_code", "k\"", "é"];
+const KEYS: &[&str] =
+    &["a", "b", "c", "a.b", "level", "ts", "time", "@timestamp", "status_code", "k\"", "é"];
 const PATHS: &[&str] =
     &["a", "b", "a.b", "b.a", "a.b.c", "c", "level", "ts", "status_code", "k\"", "é", "labels.a"];
 
@@ -172,8 +174,9 @@ fn test() -> impl Strategy<Value = Test> {
 fn expr() -> impl Strategy<Value = Expr> {
     let field = (text_of(PATHS), test())
         .prop_map(|(path, test)| Expr::Field(FieldRef::Attribute(path), test));
-    let words =
-        prop::sample::select(vec!["a", "4o", "caf", "café", "é/a", "\"a\"", "x", "\n", "k"]);
+    let words = prop::sample::select(vec![
+        "a", "4o", "caf", "café", "é/a", "\"a\"", "x", "\n", "k", "日本", "本",
+    ]);
     let leaf = prop_oneof![
         4 => field,
         2 => words.prop_map(text),
@@ -305,6 +308,23 @@ fn compares(
     value.is_string().then(|| shown.cmp(wanted.as_str()))
 }
 
+/// The time of a line: of the first key that holds one.
+fn time_of(line: &str) -> Option<Timestamp> {
+    let parsed: Value = serde_json::from_str(line).ok()?;
+    ["ts", "timestamp", "time", "@timestamp"].iter().find_map(|key| match parsed.get(key)? {
+        Value::String(text) => Timestamp::parse(text).or_else(|| epoch(as_number(text)?)),
+        Value::Number(number) => epoch(number.as_f64()?),
+        _ => None,
+    })
+}
+
+/// Around the times that lines may have.
+fn moment() -> impl Strategy<Value = Option<Timestamp>> {
+    let times = [0, 5, 100, 1_795_428_000, 1_795_428_001];
+    let times = times.map(|seconds: i64| Some(Timestamp::from_micros(seconds * 1_000_000)));
+    prop_oneof![2 => Just(None), 1 => prop::sample::select(times.to_vec())]
+}
+
 fn epoch(seconds: f64) -> Option<Timestamp> {
     Some(Timestamp::from_micros((seconds * 1e6) as i64))
 }
@@ -355,6 +375,7 @@ proptest! {
         way in prop::sample::select(WAYS.to_vec()),
         crlf: bool,
         count in 0usize..6,
+        (since, until) in (moment(), moment()),
     ) {
         let spelled = asks_spelling(&expr);
         let lines: Vec<String> = lines
@@ -367,9 +388,13 @@ proptest! {
             .iter()
             .map(String::as_str)
             .filter(|line| !line.trim().is_empty() && model(&expr, line))
+            .filter(|line| (since, until) == (None, None) || time_of(line).is_some_and(|time| {
+                since.is_none_or(|since| time >= since) && until.is_none_or(|until| time < until)
+            }))
             .collect();
+        let asked = Search { since, until, ..Search::new(expr.clone()) };
         let run = |take| {
-            let search = Search { take, ..Search::new(expr.clone()) };
+            let search = Search { take, ..asked.clone() };
             let (shown, _) = find(vec![input(way, bytes.as_bytes(), dir.path())], &search, SMALL);
             shown.into_iter().map(|(line, _, _)| line).collect::<Vec<_>>()
         };
@@ -377,7 +402,7 @@ proptest! {
         prop_assert_eq!(run(Take::First(count)), &expected[..count.min(expected.len())]);
         prop_assert_eq!(run(Take::Last(count)), &expected[expected.len().saturating_sub(count)..]);
         let inputs = vec![input(way, bytes.as_bytes(), dir.path())];
-        let report = crate::foreign::count(&fs(), inputs, &Search::new(expr)).expect("a report");
+        let report = crate::foreign::count(&fs(), inputs, &asked).expect("a report");
         prop_assert_eq!(report.matched, expected.len() as u64);
     }
 }

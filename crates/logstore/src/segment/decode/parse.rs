@@ -15,6 +15,8 @@ pub(super) const MAP_ENTRIES_MAX: usize = 256;
 const DIGITS_MAX: usize = 18;
 /// Milliseconds of so many digits keep their microseconds in 64 bit floats.
 const MILLIS_DIGITS_MAX: usize = 12;
+/// Beyond, they have no column.
+const MILLIS_MAX: f64 = 1e12;
 const MICROS_A_DAY: i64 = 86_400_000_000;
 
 /// How a value fits its column.
@@ -148,7 +150,9 @@ fn millis(line: &str, at: usize) -> Option<(usize, f64, Fit)> {
     }
     let end = token::number(bytes, at).ok()?;
     let value: f64 = line[at..end].parse().ok()?;
-    value.is_finite().then_some((end, value, Fit::Respelled))
+    // What a segment keeps of it: whole microseconds.
+    let value = (value * 1000.0).round() / 1000.0;
+    (value.abs() < MILLIS_MAX).then_some((end, value, Fit::Respelled))
 }
 
 /// `12` or `12.345`, as `Object::millis_if` writes them.

@@ -110,7 +110,7 @@ impl Batches {
     fn complete(&self, batch: &RecordBatch) -> Result<RecordBatch, SegmentError> {
         let rows = batch.num_rows();
         let columns = self.schema.fields().iter().map(|field| {
-            let column = batch.column_by_name(field.name()).cloned();
+            let column = batch.column_by_name(field.name()).map(schema::of_file);
             column.unwrap_or_else(|| new_null_array(field.data_type(), rows))
         });
         let columns: Vec<ArrayRef> = columns.collect();

@@ -89,6 +89,8 @@ fn bounds(index: &ColumnIndexMetaData, at: usize, data_type: &DataType) -> Bound
             let both = index.min_value(at).zip(index.max_value(at));
             both.map(|(a, b)| match data_type {
                 DataType::Decimal128(..) => Bounds::Decimal(*a, *b),
+                // Milliseconds in thousandths.
+                DataType::Decimal64(..) => Bounds::Number(*a as f64 / 1000.0, *b as f64 / 1000.0),
                 _ => Bounds::Integer(*a, *b),
             })
         }

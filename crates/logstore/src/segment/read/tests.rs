@@ -171,6 +171,10 @@ fn bounds_and_filters_hold() {
         let times = segment.pages(0, "ts").expect("read");
         let last = BASE + 16_383 * 10_000;
         assert_eq!(times[1].bounds, Some(Bounds::Integer(BASE + 8192 * 10_000, last)));
+        let durations = segment.pages(0, "duration_ms").expect("read");
+        assert!(
+            matches!(durations[0].bounds, Some(Bounds::Number(a, b)) if a < 10.0 && b > 2990.0)
+        );
         let models = segment.pages(0, "model").expect("read");
         assert_eq!(models[0].bounds, Some(Bounds::Text(b"gpt-0".into(), b"gpt-5".into())));
         let absent = segment.pages(0, "ttft_ms").expect("read");

@@ -13,7 +13,7 @@ use parquet::{
 use super::SealOptions;
 use crate::segment::{
     BLOCK_ROWS, Dataset, FORMAT, GROUP_ROWS, PAGE_ROWS,
-    schema::{self, ATTRS, ColumnKind, LINE, SEQ, TS},
+    schema::{self, ATTRS, ColumnKind, LINE, SEQ},
 };
 
 /// A page of ids ends with its block, so that a look-up decodes little: 1024
@@ -22,10 +22,11 @@ const ID_PAGE_BYTES: usize = 8 * 1024;
 const BODY_PAGE_BYTES: usize = 256 * 1024;
 /// A dictionary that a look-up of one row may have to read.
 const DICTIONARY_BYTES: usize = 128 * 1024;
-/// Ids without a place in the side index, and those that other engines look for.
-const BLOOMED: &[&str] =
-    &["record_id", "request_id", "correlation_id", "trace_id", "upstream_request_id", "id"];
-const BLOOM_FALSE: f64 = 0.05;
+const HEX: &[&str] = &["trace_id", "span_id", "parent_span_id"];
+/// The ids that other engines look for, and the one that the side index lacks.
+/// Half a byte an id: our own look-ups do not need them.
+const BLOOMED: &[&str] = &["record_id", "request_id", "trace_id", "upstream_request_id", "id"];
+const BLOOM_FALSE: f64 = 0.2;
 /// Text whose bounds or absence may rule a page out; of others they would cost
 /// two comparisons a row and say nothing.
 const BOUNDED: &[&str] = &[
@@ -77,12 +78,9 @@ pub(super) fn of(dataset: Dataset, options: &SealOptions) -> Result<WriterProper
             }
             ColumnKind::Text | ColumnKind::Boolean => builder,
             ColumnKind::Integer if CODES.contains(&name) => builder,
-            ColumnKind::Integer | ColumnKind::Time | ColumnKind::Decimal => {
+            ColumnKind::Integer | ColumnKind::Time | ColumnKind::Decimal | ColumnKind::Millis => {
                 plain_numbers(builder, name)
             }
-            ColumnKind::Millis => builder
-                .set_column_dictionary_enabled(name.into(), false)
-                .set_column_encoding(name.into(), Encoding::BYTE_STREAM_SPLIT),
             ColumnKind::Id => id(builder, name),
             ColumnKind::LongText | ColumnKind::Bytes => texts(builder, name, BODY_PAGE_BYTES),
             ColumnKind::Map => map(builder, name),
@@ -92,20 +90,22 @@ pub(super) fn of(dataset: Dataset, options: &SealOptions) -> Result<WriterProper
 }
 
 fn plain_numbers(builder: WriterPropertiesBuilder, name: &str) -> WriterPropertiesBuilder {
-    let builder = builder
+    builder
         .set_column_dictionary_enabled(name.into(), false)
-        .set_column_encoding(name.into(), Encoding::DELTA_BINARY_PACKED);
-    // What readers prune by must be there for each page.
-    let statistics =
-        if name == TS || name == SEQ { EnabledStatistics::Page } else { EnabledStatistics::Chunk };
-    builder.set_column_statistics_enabled(name.into(), statistics)
+        .set_column_encoding(name.into(), Encoding::DELTA_BINARY_PACKED)
 }
 
 /// Bounds of ids in a page say nothing, and cost a comparison each.
 fn id(builder: WriterPropertiesBuilder, name: &str) -> WriterPropertiesBuilder {
+    // Lengths apart leave pure hex to the compressor, which is four bits each;
+    // other ids begin with the time, as those beside them do.
+    let encoding = match HEX.contains(&name) {
+        true => Encoding::DELTA_LENGTH_BYTE_ARRAY,
+        false => Encoding::DELTA_BYTE_ARRAY,
+    };
     let builder = builder
         .set_column_dictionary_enabled(name.into(), false)
-        .set_column_encoding(name.into(), Encoding::PLAIN)
+        .set_column_encoding(name.into(), encoding)
         .set_column_data_page_size_limit(name.into(), ID_PAGE_BYTES)
         .set_column_statistics_enabled(name.into(), EnabledStatistics::None);
     if !BLOOMED.contains(&name) {

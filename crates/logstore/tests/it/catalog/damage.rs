@@ -9,6 +9,7 @@ use logstore::{
 };
 
 use super::harness::{Ledger, Place};
+use crate::support::until;
 
 fn sealed() -> (tempfile::TempDir, Place, Ledger) {
     let dir = tempfile::tempdir().unwrap();
@@ -23,7 +24,7 @@ fn sealed() -> (tempfile::TempDir, Place, Ledger) {
     }
     journal.close();
     let catalog = place.catalog().unwrap();
-    catalog.seal_closed(u64::MAX).unwrap();
+    place.seal(&catalog);
     catalog.drop_sealed(u64::MAX).unwrap();
     (dir, place, ledger)
 }
@@ -130,6 +131,8 @@ fn damage_inside_a_closed_journal_file_is_kept_aside_and_counted() {
     let journal = place.journal().unwrap();
     for number in 1..40 {
         ledger.write(&journal, number);
+        // Small batches: damage takes the whole of one.
+        until("it is stored", || ledger.stored().len() == usize::try_from(number).unwrap());
     }
     journal.turn(Duration::from_secs(20)).unwrap();
     journal.close();
@@ -137,7 +140,7 @@ fn damage_inside_a_closed_journal_file_is_kept_aside_and_counted() {
     let middle = std::fs::metadata(&file).unwrap().len() / 2;
     flip(&file, usize::try_from(middle).unwrap());
     let catalog = place.catalog().unwrap();
-    let report = catalog.seal_closed(u64::MAX).unwrap();
+    let report = place.seal(&catalog);
     assert!(report.rows > 0);
     catalog.drop_sealed(u64::MAX).unwrap();
     let torn = std::fs::read_dir(logstore::journal_dir(&place.dir).join("torn")).unwrap();

@@ -16,12 +16,13 @@ use domain::{
 use logstore::{
     Journal, JournalConfig, Stream,
     catalog::{
-        Catalog, CatalogConfig, CatalogError, CatalogEvent, CatalogObserver, sealed_to, snapshot,
+        Catalog, CatalogConfig, CatalogError, CatalogEvent, CatalogObserver, SealReport, sealed_to,
+        snapshot,
     },
     format::INTERNAL_PREFIX,
     fs::Fs,
     scan::Scanner,
-    segment::{Renderer, Segment, Selection, schema::layout},
+    segment::{Renderer, Segment, Selection, schema},
 };
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -82,14 +83,27 @@ impl Place {
         opened.ok().map(|(journal, _)| journal)
     }
 
+    /// Seals every file before the newest; says up to which line.
+    pub(crate) fn seal(&self, catalog: &Catalog) -> SealReport {
+        catalog.seal_closed(self.closed_to()).unwrap()
+    }
+
+    pub(crate) fn closed_to(&self) -> u64 {
+        let names = self.fs.list(&logstore::journal_dir(&self.dir)).unwrap();
+        let parsed = names.iter().filter_map(|name| logstore::format::parse_file_name(name));
+        let own = parsed.filter(|(owner, _)| *owner == instance());
+        own.map(|(_, first_seq)| first_seq - 1).max().unwrap()
+    }
+
     /// Everything that a reader finds, by instance and number: the exact lines.
     pub(crate) fn lines(&self) -> BTreeMap<(String, u64), Vec<String>> {
         let mut found: BTreeMap<(String, u64), Vec<String>> = BTreeMap::new();
         let snapshot = snapshot(&*self.fs, &self.dir).unwrap();
         for sealed in &snapshot.segments {
             let segment = Segment::open(&self.fs, &sealed.path).unwrap();
+            let schema = schema(sealed.info.dataset);
             let columns: Vec<&str> =
-                layout(sealed.info.dataset).columns.iter().map(|column| column.name).collect();
+                schema.fields().iter().map(|field| field.name().as_str()).collect();
             for batch in segment.read(&Selection::All, &columns).unwrap() {
                 let batch = batch.unwrap();
                 let numbers = batch.column_by_name("seq").unwrap();

@@ -46,8 +46,7 @@ fn sealed_lines_come_back_exactly_and_the_journal_goes_behind_its_readers() {
     let before = place.lines();
     assert_eq!(before.len(), 99 * 2);
     let catalog = place.catalog().unwrap();
-    let closed_to = *before.keys().map(|(_, seq)| seq).max().unwrap();
-    let report = catalog.seal_closed(closed_to + 1).unwrap();
+    let report = place.seal(&catalog);
     assert!(report.files >= 3, "{report:?}");
     assert_eq!(report.rows, 99 * 2);
     assert_eq!(place.lines(), before, "the same lines in the same place of the sequence");
@@ -77,10 +76,10 @@ fn numbers_that_are_sealed_are_never_given_out_again() {
     let (_dir, place) = place();
     let ledger = Ledger::default();
     write(&place, &ledger, &[1..20]);
-    place.catalog().unwrap().seal_closed(u64::MAX).unwrap();
+    place.seal(&place.catalog().unwrap());
     std::fs::remove_dir_all(logstore::journal_dir(&place.dir)).unwrap();
     write(&place, &ledger, &[20..30]);
-    place.catalog().unwrap().seal_closed(u64::MAX).unwrap();
+    place.seal(&place.catalog().unwrap());
     ledger.assert_kept(&place, "without the journal");
 }
 
@@ -91,7 +90,7 @@ fn hours_and_days_come_together_row_for_row() {
     write(&place, &ledger, &[1..30, 30..60, 60..90, 90..120]);
     let before = place.lines();
     let catalog = place.catalog().unwrap();
-    catalog.seal_closed(u64::MAX).unwrap();
+    place.seal(&catalog);
     let sealed = snapshot(&*place.fs, &place.dir).unwrap().segments.len();
     assert_eq!(sealed, 12);
     place.clock.advance_micros(2 * HOUR);
@@ -117,7 +116,7 @@ fn retention_drops_dates_by_dataset_and_then_the_oldest_by_size() {
     let ledger = Ledger::default();
     write(&place, &ledger, &[1..40, 40..80]);
     let catalog = place.catalog().unwrap();
-    catalog.seal_closed(u64::MAX).unwrap();
+    place.seal(&catalog);
     let policy = Policy { traces_micros: DAY, ..Policy::default() };
     assert_eq!(catalog.prune(&policy, false).unwrap().files, 0, "nothing is old");
     // The date ends fourteen hours later, and a day after that it is old.
@@ -148,7 +147,7 @@ fn an_erasure_takes_one_project_and_nothing_else() {
     let ledger = Ledger::default();
     write(&place, &ledger, &[1..60, 60..100]);
     let catalog = place.catalog().unwrap();
-    catalog.seal_closed(u64::MAX).unwrap();
+    place.seal(&catalog);
     catalog.drop_sealed(u64::MAX).unwrap();
     let before = place.records();
     let report = catalog.erase(&Erase::Project(project_of(1))).unwrap();
@@ -259,7 +258,7 @@ fn clock_steps_and_disorder_change_dates_and_nothing_else() {
     write(&place, &ledger, &[20..30]);
     let before = place.lines();
     let catalog = place.catalog().unwrap();
-    catalog.seal_closed(u64::MAX).unwrap();
+    place.seal(&catalog);
     catalog.compact_all().unwrap();
     assert_eq!(place.lines(), before);
     place.assert_consistent("after clock steps");

@@ -128,12 +128,14 @@ fn passes(test: &Test, value: &Value) -> bool {
     }
 }
 
-pub(crate) fn holds(expr: &Expr, line: &Fields, stream: Stream) -> bool {
+/// `bodies`: texts that were captured for the line.
+pub(crate) fn holds(expr: &Expr, line: &Fields, stream: Stream, bodies: &[&str]) -> bool {
     match expr {
         Expr::All => true,
-        Expr::And(all) => all.iter().all(|expr| holds(expr, line, stream)),
-        Expr::Or(any) => any.iter().any(|expr| holds(expr, line, stream)),
-        Expr::Not(expr) => !holds(expr, line, stream),
+        Expr::And(all) => all.iter().all(|expr| holds(expr, line, stream, bodies)),
+        Expr::Or(any) => any.iter().any(|expr| holds(expr, line, stream, bodies)),
+        Expr::Not(expr) => !holds(expr, line, stream, bodies),
+        Expr::Text(word) if bodies.iter().any(|body| body.to_lowercase().contains(word)) => true,
         Expr::Text(word) => ["msg", "error", "path"].iter().any(|name| {
             let field = FieldRef::Known(fields::find(name).unwrap());
             let found = value(line, stream, &field);

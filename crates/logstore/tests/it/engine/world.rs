@@ -189,6 +189,8 @@ pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) lines: Vec<Line>,
+    /// Captured bodies: the record they are of, and the text.
+    pub(crate) bodies: Vec<(String, &'static str)>,
     /// By instance: its journal files' first lines and the last line.
     files: Vec<(&'static str, Vec<u64>, u64)>,
 }
@@ -199,7 +201,8 @@ impl World {
     pub(crate) fn new(dice: &mut Dice, lines: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let fs: Arc<dyn Fs> = Arc::new(StdFs);
-        let mut world = Self { dir, fs, lines: Vec::new(), files: Vec::new() };
+        let (lines_of_all, bodies) = (Vec::new(), Vec::new());
+        let mut world = Self { dir, fs, lines: lines_of_all, bodies, files: Vec::new() };
         std::fs::create_dir_all(world.journal()).unwrap();
         for instance in &INSTANCES[..1 + dice.below(2) as usize] {
             world.write_instance(dice, instance, lines);
@@ -230,20 +233,47 @@ impl World {
             );
             let mut in_batch = 1;
             seq += 1;
+            let (mut bodies, mut body_batch, mut body_lines) = (Vec::new(), String::new(), 0);
             for _ in 0..dice.below(lines) {
                 seq += 1;
                 in_batch += 1;
                 let line = self.line(dice, instance, seq);
                 batch.push_str(&line);
                 batch.push('\n');
+                if line.starts_with("{\"schema\"") && dice.one_in(3) {
+                    body_lines += 1;
+                    body_batch.push_str(&self.body(dice, instance, &line));
+                }
                 if dice.one_in(6) {
                     close(&mut file, &mut batch, &mut in_batch, seq);
                 }
             }
             close(&mut file, &mut batch, &mut in_batch, seq);
-            std::fs::write(self.journal().join(file_name(&id, first)), &file).unwrap();
+            let path = self.journal().join(file_name(&id, first));
+            std::fs::write(&path, &file).unwrap();
+            if body_lines > 0 {
+                close(&mut bodies, &mut body_batch, &mut { body_lines }, body_lines);
+                std::fs::write(path.with_extension("bodies"), &bodies).unwrap();
+            }
         }
         self.files.push((instance, firsts, seq));
+    }
+
+    /// A body captured for a record, as a line.
+    fn body(&mut self, dice: &mut Dice, instance: &str, record: &str) -> String {
+        let record: serde_json::Value = serde_json::from_str(record).unwrap();
+        let text = *dice.pick(&["Say TimeOut \"again\"", "ÜBERALL", "nothing of interest", "chat"]);
+        let id = record["record_id"].as_str().unwrap();
+        self.bodies.push((id.to_owned(), text));
+        let mut line = serde_json::json!({
+            "stream": "body", "ts": record["ts"], "instance": instance, "record_id": id,
+            "request_id": record["request_id"], "side": "request", "encoding": "utf-8",
+            "body": text, "bytes": text.len(), "truncated": false, "redactions": 0,
+        });
+        if let Some(project) = record.get("project_id") {
+            line["project_id"] = project.clone();
+        }
+        format!("{line}\n")
     }
 
     /// A line of a stream, or one of the journal's own.
@@ -263,12 +293,19 @@ impl World {
 
     /// Seals journal files: none, some or all of each instance.
     pub(crate) fn seal(&self, dice: &mut Dice) {
-        for (instance, firsts, last) in &self.files {
+        self.seal_some(&mut |files| dice.below(files as u64 + 1) as usize);
+    }
+
+    pub(crate) fn seal_all(&self) {
+        self.seal_some(&mut |files| files - 1);
+    }
+
+    /// `last` gives which of so many files is the last to be sealed.
+    fn seal_some(&self, last: &mut dyn FnMut(usize) -> usize) {
+        for (instance, firsts, last_seq) in &self.files {
             let ends: Vec<u64> =
-                firsts.iter().skip(1).map(|first| first - 1).chain([*last]).collect();
-            let Some(closed_to) = ends.get(dice.below(ends.len() as u64 + 1) as usize) else {
-                continue;
-            };
+                firsts.iter().skip(1).map(|first| first - 1).chain([*last_seq]).collect();
+            let Some(closed_to) = ends.get(last(ends.len())) else { continue };
             let id = InstanceId::parse(instance).unwrap();
             let config = CatalogConfig::new(self.path(), id, "0.0.0");
             let clock = Arc::new(ManualClock::at(Timestamp::from_micros(BEGIN)));
@@ -278,6 +315,39 @@ impl World {
             catalog.seal_closed(*closed_to).unwrap();
         }
     }
+}
+
+/// Lines of a batch in a [`large_journal`].
+pub(crate) const LARGE_BATCH: u64 = 100;
+
+/// A journal of one file of about a kilobyte a line, with `req-1` and so on.
+pub(crate) fn large_journal(data_dir: &Path, lines: u64) -> PathBuf {
+    let instance = InstanceId::parse("a-1").unwrap();
+    let path = logstore::journal_dir(data_dir).join(file_name(&instance, 1));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut batch = format!(
+        "{{\"_h\":{{\"format\":1,\"instance\":\"a-1\",\"boot\":1,\"reason\":\"start\",\
+         \"first_seq\":1,\"ts\":\"{}\",\"version\":\"0\"}}}}\n",
+        Timestamp::from_micros(BEGIN)
+    );
+    let (mut file, mut in_batch) = (Vec::new(), 1);
+    close(&mut file, &mut batch, &mut in_batch, 1);
+    for number in 1..=lines {
+        let id = Uuid::from_u128(u128::from(number));
+        let ts = Timestamp::from_micros(BEGIN + number as i64);
+        batch.push_str(&format!(
+            "{{\"schema\":1,\"stream\":\"record\",\"record_id\":\"{id}\",\"ts\":\"{ts}\",\
+             \"level\":\"info\",\"msg\":\"{}\",\"instance\":\"a-1\",\"request_id\":\
+             \"req-{number}\"}}\n",
+            "m".repeat(800),
+        ));
+        in_batch += 1;
+        if number % LARGE_BATCH == 0 {
+            close(&mut file, &mut batch, &mut in_batch, number + 1);
+        }
+    }
+    std::fs::write(&path, &file).unwrap();
+    path
 }
 
 fn close(file: &mut Vec<u8>, batch: &mut String, lines: &mut u64, seq: u64) {

@@ -36,6 +36,14 @@ pub(super) struct Found<'l> {
     pub context: bool,
     /// Lines were left out before this one.
     pub gap: bool,
+    /// The next one may be long in coming.
+    pub at_once: bool,
+}
+
+impl<'l> Found<'l> {
+    pub fn of(line: &'l [u8], context: bool) -> Self {
+        Self { line, context, gap: false, at_once: false }
+    }
 }
 
 /// Takes the lines of an answer; an error ends the search.
@@ -60,7 +68,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Tale {
     pub lines: Vec<StoryLine>,
-    /// Captured, of its records.
+    /// Captured bodies of its requests, as they were written.
     pub bodies: Vec<Vec<u8>>,
     pub cut: bool,
     pub answer: Answer,
@@ -119,7 +127,7 @@ impl Door {
     pub fn stats(&self, question: &Search, stats: &Stats) -> Result<(Table, Answer), Trouble> {
         match self {
             Self::Directory { fs, data_dir } => directory::stats(fs, data_dir, question, stats),
-            Self::Files { .. } => Err(Trouble::NotOfFiles("--stats and --bucket are")),
+            Self::Files { fs, paths } => files::stats(fs, paths, question, stats),
             Self::Server(server) => server.stats(question, stats),
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn run(
         Door::Server(server) => {
             let tail = answer.tail.as_deref();
             return server.tail(question, tail, err, stop, &mut |line| {
-                sink.print(&Found { line, context: false, gap: false })?;
+                sink.print(&Found { at_once: true, ..Found::of(line, false) })?;
                 sink.flush()
             });
         }
@@ -64,7 +64,7 @@ pub(super) fn run(
                 for line in lines {
                     if filter.matches(line) {
                         printed = true;
-                        sink.print(&Found { line, context: false, gap: false })?;
+                        sink.print(&Found::of(line, false))?;
                     }
                 }
                 Ok(())

@@ -131,7 +131,9 @@ impl Sink<'_> {
         if found.gap {
             self.printer.gap(self.out)?;
         }
-        self.printer.print(self.out, found.line, found.context)
+        self.printer.print(self.out, found.line, found.context)?;
+        // A pipe that is still being written is answered line by line.
+        if found.at_once { self.printer.flush(self.out) } else { Ok(()) }
     }
 
     pub fn flush(&mut self) -> io::Result<()> {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     manage::story::StoryLine,
-    render::{Column, Format, Line, Look, Printer, harmless, usual},
+    render::{Column, Format, Line, Look, Printer, harmless, harmless_json, usual},
 };
 
 /// Requests that are told one by one; of more there is a table.
@@ -33,9 +33,16 @@ pub(super) fn run(
     match format {
         Format::Table => {
             tell(&tale.lines, around)?;
-            show_bodies(&tale.bodies, around)?;
+            tell_bodies(&tale.bodies, around)?;
         }
-        Format::Json => print_json(&tale, around.out)?,
+        Format::Json => {
+            let mut text = Vec::new();
+            print_json(&tale, &mut text)?;
+            match around.terminal {
+                true => writeln!(around.out, "{}", harmless_json(&text))?,
+                false => writeln!(around.out, "{}", String::from_utf8_lossy(&text))?,
+            }
+        }
         Format::Csv | Format::Logfmt | Format::Raw => {
             let lines: Vec<&StoryLine> = tale.lines.iter().collect();
             print_lines(&lines, format, around)?;
@@ -69,33 +76,27 @@ fn print_json(tale: &Tale, out: &mut dyn Write) -> io::Result<()> {
             out.write_all(&line.line)?;
         }
     }
-    write!(out, "],\"bodies\":[")?;
+    out.write_all(b"],\"bodies\":[")?;
     for (at, body) in tale.bodies.iter().enumerate() {
         out.write_all(if at > 0 { b"," } else { b"" })?;
         out.write_all(body)?;
     }
-    writeln!(out, "]}}")
+    write!(out, "]}}")
 }
 
-/// Captured bodies, each below what is known of it.
-fn show_bodies(bodies: &[Vec<u8>], around: &mut Surroundings<'_>) -> io::Result<()> {
+/// What was said, as far as it is kept.
+fn tell_bodies(bodies: &[Vec<u8>], around: &mut Surroundings<'_>) -> io::Result<()> {
     for body in bodies {
         let body = Line::parse(body);
         let cell = |name: &str| body.get(name).map(crate::render::shown).unwrap_or_default();
-        let cut = match body.get("truncated").is_some_and(|it| it == true) {
-            true => ", cut",
-            false => "",
-        };
+        let cut = if body.get("truncated").is_some_and(|it| it == true) { ", cut" } else { "" };
+        let (side, kind, bytes) = (cell("side"), cell("content_type"), cell("bytes"));
         writeln!(around.out)?;
-        let heading = format!(
-            "{} body: {} bytes{cut}, {} redactions, {}",
-            cell("side"),
-            cell("bytes"),
-            cell("redactions"),
-            cell("content_type"),
-        );
-        title(around, heading.trim_end_matches(", "))?;
-        writeln!(around.out, "{}", cell("body"))?;
+        title(around, &format!("{side} body ({kind}, {bytes} bytes{cut})"))?;
+        let text = body.get("body").and_then(|text| text.as_str()).unwrap_or_default();
+        for line in text.lines() {
+            writeln!(around.out, "{}", harmless(line))?;
+        }
     }
     Ok(())
 }
@@ -168,7 +169,10 @@ fn summary(record: &Line, around: &mut Surroundings<'_>) -> io::Result<()> {
     };
     let rows = [
         ("request", joined(&[cell("request_id"), with("record ", "record_id", "")], " · ")),
-        ("correlation", cell("correlation_id")),
+        (
+            "correlation",
+            Some(cell("correlation_id")).filter(|it| *it != cell("request_id")).unwrap_or_default(),
+        ),
         ("trace", joined(&[cell("trace_id"), with("span ", "span_id", "")], " · ")),
         ("time", joined(&[cell("ts"), with("instance ", "instance", "")], " · ")),
         (

@@ -8,9 +8,9 @@ use logstore::fs::StdFs;
 use super::*;
 
 #[derive(Debug, Parser)]
-struct Cli {
+pub(super) struct Cli {
     #[command(flatten)]
-    logs: LogsCommand,
+    pub(super) logs: LogsCommand,
 }
 
 impl<'a> Surroundings<'a> {
@@ -88,10 +88,103 @@ fn bad_values_say_what_was_expected() {
     };
     check(&["search", "--fields", "statuscode"], "did you mean 'status_code'?");
     check(&["search", "--status", "abc"], "expected 500, 5xx, >=400");
-    check(&["search", "--since", "soon"], "--since: expected 15m");
-    check(&["search", "--outcome", "fine"], "expected one of ok, denied");
+    check(&["search", "--since", "soon"], "--since: expected 15m, 1h, 7d");
+    check(&["search", "--outcome", "fine"], "--outcome: expected one of ok, denied");
+    check(&["search", "--limit", "-1"], "invalid value '-1' for '--limit <N>'");
+    check(&["search", "--limit", "99999999999999999999999"], "number too large");
+    check(&["search", "-C", "2000"], "2000 is not in 0..=1000");
+    check(&["search", "--bucket", "5"], "--bucket: expected 1s, 5m, 1h or 1d");
+    check(&["search", "--stats", "p95 by model"], "--stats: p95 needs a field");
+    check(&["search", "a", "-f", "file.log"], "--follow is for a data directory, not for files");
+    check(&["search", "-level"], "tip: to pass '-l' as a value, use '-- -l'");
+    let (status, _, err) = run_in(data_dir().path(), &["search", "ok statuscode:1"], &|| true);
+    let expected = "error: unknown field 'statuscode'; did you mean 'status_code'?\n\
+        \u{20} ok statuscode:1\n     ^^^^^^^^^^\n";
+    assert_eq!((status, err.as_str()), (TROUBLE, expected));
     let (status, _, err) = run_in(Path::new("/nonexistent"), &["search"], &|| true);
-    assert_eq!((status, err.as_str()), (2, "error: there are neither records nor traces in /nonexistent\n"));
+    let expected = "error: there are neither records nor traces in /nonexistent\n";
+    assert_eq!((status, err.as_str()), (TROUBLE, expected));
+}
+
+#[test]
+fn queries_say_what_flags_say() {
+    let fields = ["-o", "csv", "--fields", "request_id"];
+    let find = |query: &str, expected: &str| {
+        let args: Vec<&str> = [&["search", query], fields.as_slice()].concat();
+        let found = if expected.is_empty() { NOTHING } else { FOUND };
+        check_output(&args, (found, &format!("request_id\r\n{expected}")));
+    };
+    find("project:\"blue \\\"quoted\\\"\"", "req-1\r\nreq-3\r\n");
+    find("labels.team:a* status_code>=200", "req-1\r\nreq-3\r\n");
+    find("request_id:req-1 OR trace_id:00000000000000000000000000000004", "req-1\r\nreq-3\r\n");
+    find("duration_ms>=1s -request_id:req-1", "req-3\r\n");
+    find("NOT (request_id:req-1 OR request_id:req-3)", "");
+    find("path:/chat.completions$/ level>=info", "req-1\r\nreq-3\r\n");
+    find("level>=warn", "");
+}
+
+#[test]
+fn figures_are_those_of_the_lines() {
+    check_output(
+        &["search", "--stats", "count, max(status_code) by model", "-o", "csv"],
+        (FOUND, "model,count,max(status_code)\r\ngpt-4o-mini,2,200\r\n"),
+    );
+    check_output(
+        &["search", "--bucket", "1h"],
+        (FOUND, "BUCKET             COUNT\n2025-11-23T10:00Z      2\n"),
+    );
+    check_output(&["search", "--stats", "count", "level:error"], (NOTHING, "COUNT\n    0\n"));
+}
+
+#[test]
+fn the_story_of_a_request_is_told_by_any_id() {
+    let check = |id: &str, found: u8, part: &str| {
+        let (status, out, err) = run_in(data_dir().path(), &["show", id], &|| true);
+        assert_eq!(status, found, "{id}: {err}");
+        assert!(out.contains(part), "{id}: {out}{err}");
+    };
+    let arrives = "       +0.000  record  POST /v1/chat/completions arrives\n";
+    check("req-1", FOUND, arrives);
+    check("00000000-0000-0000-0000-000000000001", FOUND, "request     req-1 ");
+    check("00000000000000000000000000000002", FOUND, arrives);
+    check("cor-3", FOUND, "request     req-3 ");
+    check("nobody", NOTHING, "");
+    let (_, out, _) = run_in(data_dir().path(), &["show", "req-1", "-o", "json"], &|| true);
+    let story: serde_json::Value = serde_json::from_str(&out).expect("one object");
+    assert_eq!(story["records"][0]["request_id"], "req-1");
+    assert_eq!(story["siblings"], serde_json::json!([]));
+}
+
+#[test]
+fn fields_are_listed() {
+    let (status, out, _) = run_in(data_dir().path(), &["fields"], &|| true);
+    assert_eq!(status, FOUND);
+    let line = |name: &str| out.lines().find(|line| line.starts_with(name)).map(str::to_owned);
+    assert!(line("cost_usd ").is_some_and(|line| line.contains("US dollars")), "{out}");
+    assert!(line("action ").is_some_and(|line| line.contains("entry")), "{out}");
+    assert!(line("status ").is_some_and(|line| line.contains("short for status_code")), "{out}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_it_quietly() {
+    struct Gone;
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let dir = data_dir();
+    let dir = dir.path().to_str().expect("a path");
+    for args in [&["search", "-o", "raw"][..], &["search", "--count"], &["show", "req-1"]] {
+        let all = [&["logs"], args, &["--data-dir", dir]].concat();
+        let cli = Cli::try_parse_from(all).expect("valid");
+        let mut err = Vec::new();
+        let status = run(cli.logs, &mut Surroundings::test(&mut Gone, &mut err));
+        assert_eq!((status, err.is_empty()), (FOUND, true), "{args:?}");
+    }
 }
 
 #[test]
@@ -141,109 +234,39 @@ fn following_shows_what_is_appended() {
     assert_eq!((status, out.as_str()), (FOUND, expected), "{err}");
 }
 
-mod remote {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use domain::secret::Secret;
-
-    use super::*;
-    use crate::{
-        cli::client::Client,
-        http::tests::{
-            harness::{ROOT, START, Server},
-            logs::{SOMEBODY, record},
-        },
+#[test]
+fn files_of_others_are_searched_by_their_own_names() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("mixed.log");
+    let lines = "{\"level\":\"ERROR\",\"msg\":\"upstream timeout\",\"error\":{\"code\":7}}\n\
+                 ERROR timeout in plain text\n\
+                 {\"level\":\"info\",\"msg\":\"timeout\",\"took\":3,\"ts\":1763892000}\n";
+    std::fs::write(&path, lines).expect("a file");
+    let file = path.to_str().expect("a path");
+    let lines: Vec<&str> = lines.lines().collect();
+    let check = |args: &[&str], expected: (u8, String)| {
+        let args: Vec<&str> = [&["search"], args, &[file]].concat();
+        let (status, out, err) = run_in(dir.path(), &args, &|| true);
+        assert_eq!((status, out), expected, "{args:?}: {err}");
     };
-
-    /// Runs a command with the server's URL on a thread of its own.
-    async fn run_there(server: &Server, args: &[&str]) -> (u8, String, String) {
-        let url = format!("http://{}", server.address);
-        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        let ran = tokio::task::spawn_blocking(move || {
-            let client = Client::remote(&url, Some(Secret::new(ROOT))).expect("a URL");
-            let remote = Arc::new(Remote::new(client).expect("a runtime"));
-            let all = ["logs".to_owned(), "--url".to_owned(), url].into_iter().chain(args);
-            let cli = Cli::try_parse_from(all).expect("a command");
-            let (mut out, mut err) = (Vec::new(), Vec::new());
-            let test = Surroundings::test(&mut out, &mut err);
-            let status =
-                run(cli.logs, &mut Surroundings { server: Some(remote), now: START, ..test });
-            let text = |bytes| String::from_utf8(bytes).expect("text");
-            (status, text(out), text(err))
-        });
-        ran.await.expect("no panic")
-    }
-
-    #[tokio::test]
-    async fn a_server_answers_as_its_directory_does() {
-        let server = Server::start().await;
-        server.append((0..1_203).map(|n| record(n, SOMEBODY, ""))).await;
-        server.seal().await;
-        server.append([record(1_203, SOMEBODY, ",\"error\":\"time out\"")]).await;
-        let dir = server.dir.path().to_owned();
-        for args in [
-            &["search", "status_code:200", "--limit", "3"][..],
-            &["search", "model:gpt-4o", "--limit", "0", "-o", "raw"],
-            &["search", "timeout OR \"time out\"", "-o", "json"],
-            &["search", "--request-id", "r-7", "-C", "2", "-o", "csv"],
-            &["search", "--reverse", "--limit", "1100", "-o", "logfmt"],
-            &["search", "--count", "duration_ms>=12"],
-            &["search", "--stats", "count, p95(duration_ms), sum(cost_usd) by model"],
-            &["search", "--stats", "sum(cost_usd)", "--bucket", "10m", "-o", "json"],
-            &["search", "nothing-like-it"],
-            &["tail", "-n", "2"],
-            &["show", "r-1203"],
-            &["show", "r-none"],
-        ] {
-            let (status, out, err) = run_there(&server, args).await;
-            let local = tokio::task::spawn_blocking({
-                let (dir, args) = (dir.clone(), args.to_vec());
-                move || {
-                    let mut all = vec!["logs".to_owned()];
-                    all.extend(args.iter().map(ToString::to_string));
-                    all.extend(["--data-dir".to_owned(), dir.display().to_string()]);
-                    let cli = Cli::try_parse_from(all).expect("a command");
-                    let (mut out, mut err) = (Vec::new(), Vec::new());
-                    let test = Surroundings::test(&mut out, &mut err);
-                    let status = run(cli.logs, &mut Surroundings { now: START, ..test });
-                    (status, String::from_utf8(out).expect("text"))
-                }
-            });
-            let local = local.await.expect("no panic");
-            assert_eq!((status, out), local, "{args:?}: {err}");
-        }
-        let (status, _, err) = run_there(&server, &["check"]).await;
-        assert!(status == TROUBLE && err.contains("reads a data directory"), "{err}");
-        let (status, _, err) = run_there(&server, &["search", "statsu_code:5"]).await;
-        assert!(status == TROUBLE && err.contains("did you mean 'status_code'"), "{err}");
-    }
-
-    #[tokio::test]
-    async fn a_server_is_followed() {
-        let server = Server::start().await;
-        server.append([record(0, SOMEBODY, "")]).await;
-        let url = format!("http://{}", server.address);
-        let enough = Arc::new(AtomicBool::new(false));
-        let follower = tokio::task::spawn_blocking({
-            let enough = Arc::clone(&enough);
-            move || {
-                let client = Client::remote(&url, Some(Secret::new(ROOT))).expect("a URL");
-                let remote = Remote::new(client).expect("a runtime");
-                let (question, mut err) = (Search::new(domain::query::Expr::All), Vec::new());
-                let mut lines = Vec::new();
-                let stop = || enough.load(Ordering::Relaxed);
-                remote
-                    .tail(&question, Some("0.0.test"), &mut err, &stop, &mut |line| {
-                        lines.push(String::from_utf8_lossy(line).into_owned());
-                        enough.store(lines.len() == 3, Ordering::Relaxed);
-                        Ok(())
-                    })
-                    .expect("lines");
-                lines
-            }
-        });
-        server.append((1..3).map(|n| record(n, SOMEBODY, ""))).await;
-        let lines = follower.await.expect("no panic");
-        assert_eq!(lines, (0..3).map(|n| record(n, SOMEBODY, "")).collect::<Vec<_>>());
-    }
+    let shown = |numbers: &[usize]| {
+        numbers.iter().map(|number| format!("{}\n", lines[*number])).collect::<String>()
+    };
+    check(&["level:error timeout"], (FOUND, shown(&[0])));
+    check(&["timeout"], (FOUND, shown(&[0, 1, 2])));
+    check(&["--limit", "2", "timeout"], (FOUND, shown(&[1, 2])));
+    check(&["error.code>5"], (FOUND, shown(&[0])));
+    check(&["--until", "2025-11-24", "timeout"], (FOUND, shown(&[2])));
+    check(&["-C", "1", "plain"], (FOUND, shown(&[0, 1, 2])));
+    check(&["absent"], (NOTHING, String::new()));
+    check(&["--count", "timeout"], (FOUND, "3\n".to_owned()));
+    check(
+        &["--stats", "count, max(took) by level", "-o", "csv", "level:*"],
+        (FOUND, "level,count,max(took)\r\nERROR,1,\r\ninfo,1,3\r\n".to_owned()),
+    );
+    let missing = dir.path().join("missing.log");
+    let missing = missing.to_str().expect("a path");
+    let (status, out, err) = run_in(dir.path(), &["search", "plain", missing, file], &|| true);
+    assert_eq!((status, out), (TROUBLE, shown(&[1])));
+    assert!(err.contains("missing.log"), "{err}");
 }

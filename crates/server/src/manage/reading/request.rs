@@ -1,6 +1,6 @@
 //! The story of a request, with its captured bodies for those who may read them.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use domain::{fields::Stream, query::Expr};
 use logstore::engine::Search;
@@ -39,11 +39,12 @@ pub async fn request(
     searched(manage, caller, &subject).await;
     let reads_bodies = wants_bodies && Permission::ReadBodies.granted_to(caller.role);
     let data_dir = manage.reader.data_dir.clone();
+    let (fs, dir) = (Arc::clone(&manage.reader.fs), data_dir.clone());
     let (sought, begun) = (id.clone(), Instant::now());
     let (question, mut story, bodies) = read(manage, move |sources| {
         let mut story = story::gather(sources, &sought, &question)?;
         let bodies = match reads_bodies {
-            true => story::bodies(sources, &question, &mut story)?,
+            true => story::bodies(&fs, &dir, &mut story)?,
             false => Vec::new(),
         };
         Ok((question, story, bodies))

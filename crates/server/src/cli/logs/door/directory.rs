@@ -2,7 +2,10 @@
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
-use domain::{query::Expr, query::Stats, time::Timestamp};
+use domain::{
+    query::{Expr, Stats},
+    time::Timestamp,
+};
 use logstore::{
     engine::{self, Order, Position, Report, Search, Sources, Table},
     fs::Fs,
@@ -31,9 +34,7 @@ pub(super) fn search(
 ) -> Result<Answer, Trouble> {
     let sources = Sources::open(fs, data_dir)?;
     let report = visiting(visit, |visit| {
-        Ok(engine::search(&sources, question, &mut |hit| {
-            visit(Found { line: hit.line, context: hit.context, gap: false })
-        })?)
+        Ok(engine::search(&sources, question, &mut |hit| visit(Found::of(hit.line, hit.context)))?)
     })?;
     Ok(answer(question, report))
 }
@@ -62,11 +63,11 @@ pub(super) fn newest(
     let matched = report.matched;
     let mut answer = answer(&backwards, report);
     match held.oldest.take() {
-        None => {
-            held.lines.iter().rev().try_for_each(|(line, context)| {
-                visit(Found { line, context: *context, gap: false })
-            })?
-        }
+        None => held
+            .lines
+            .iter()
+            .rev()
+            .try_for_each(|(line, context)| visit(Found::of(line, *context)))?,
         // Too many to be turned around in memory: now that it is known where
         // they begin, they are read again in the other direction.
         Some(oldest) => {
@@ -102,7 +103,7 @@ fn again(
                 return ControlFlow::Continue(());
             }
             left -= 1;
-            match visit(Found { line: hit.line, context: hit.context, gap: false }) {
+            match visit(Found::of(hit.line, hit.context)) {
                 ControlFlow::Continue(()) if left > 0 => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
             }
@@ -135,12 +136,13 @@ pub(super) fn stats(
 }
 
 pub(super) fn story(fs: &Arc<dyn Fs>, data_dir: &Path, id: &str) -> Result<Tale, Trouble> {
-    let (sources, basis) = (Sources::open(fs, data_dir)?, Search::new(Expr::All));
-    let mut story = story::gather(&sources, id, &basis)?;
+    let sources = Sources::open(fs, data_dir)?;
+    let mut story = story::gather(&sources, id, &Search::new(Expr::All))?;
     // Whoever may read the files may read what is in them.
-    let bodies = story::bodies(&sources, &basis, &mut story)?;
+    let bodies = story::bodies(fs, data_dir, &mut story)?;
     let mut answer = answer(&Search::new(Expr::All), story.report);
     answer.matched = story.lines.len() as u64;
+    answer.explain = story.explain;
     Ok(Tale { lines: story.lines, bodies, cut: story.cut, answer })
 }
 

@@ -6,8 +6,9 @@ use std::{
     sync::Arc,
 };
 
+use domain::query::Stats;
 use logstore::{
-    engine::{Order, Search},
+    engine::{Order, Search, Table},
     foreign::{self, Input, Report, Take},
     fs::Fs,
 };
@@ -51,6 +52,17 @@ pub(super) fn count(
     Ok(answer(question, &report))
 }
 
+pub(super) fn stats(
+    fs: &Arc<dyn Fs>,
+    paths: &[PathBuf],
+    question: &Search,
+    stats: &Stats,
+) -> Result<(Table, Answer), Trouble> {
+    let asked = asked(question, Take::All);
+    let (table, report) = foreign::stats(fs, inputs(paths), &asked, stats, question.limit)?;
+    Ok((table, answer(question, &report)))
+}
+
 fn straight(
     fs: &Arc<dyn Fs>,
     paths: &[PathBuf],
@@ -60,7 +72,8 @@ fn straight(
 ) -> Result<Answer, Trouble> {
     let report = visiting(visit, |visit| {
         Ok(foreign::search(fs, inputs(paths), &asked(question, take), &mut |hit| {
-            visit(Found { line: hit.line, context: hit.context, gap: hit.gap })
+            let foreign::Hit { line, context, gap, at_once, .. } = hit;
+            visit(Found { line, context, gap, at_once })
         })?)
     })?;
     Ok(answer(question, &report))
@@ -86,7 +99,7 @@ fn reversed(
             Ok(())
         })?;
     for (line, context) in held.iter().rev() {
-        visit(Found { line, context: *context, gap: false })?;
+        visit(Found::of(line, *context))?;
     }
     Ok(answer)
 }

@@ -133,7 +133,7 @@ impl Remote {
             let page = self.page(question, &more)?;
             for (at, line) in page.items.iter().enumerate() {
                 let context = page.neighbours.contains(&at);
-                visit(Found { line: &line.to_json(), context, gap: false })?;
+                visit(Found::of(&line.to_json(), context))?;
             }
             answer.matched += page.matched;
             for missing in page.missing {
@@ -177,7 +177,7 @@ impl Remote {
             Ok(())
         })?;
         for (line, context) in held.iter().rev() {
-            visit(Found { line, context: *context, gap: false })?;
+            visit(Found::of(line, *context))?;
         }
         Ok(answer)
     }
@@ -227,7 +227,7 @@ impl Remote {
     }
 
     /// Visits lines as they are committed behind `tail`, until told to stop.
-    pub fn tail(
+    pub(in crate::cli::logs) fn tail(
         &self,
         question: &Search,
         tail: Option<&str>,
