@@ -21,6 +21,7 @@ mod detail;
 mod draft;
 pub mod jcs;
 mod leaf;
+mod line;
 mod sealing;
 mod value;
 mod view;
@@ -31,6 +32,7 @@ pub use self::{
     detail::{Detail, DetailKey, DetailKind},
     draft::{Actor, DraftError, EntryContext, EntryDraft, Origin, SealedEntry},
     leaf::{Leaf, LeafError, LeafHash, leaf_hash},
+    line::write_line,
     sealing::{Commitment, Opening, commitment},
     value::{TEXT_BYTES_MAX, Text, Value, WORD_BYTES_MAX, Word, is_deceptive},
     view::{ActorView, ChangeView, EntryView, TargetView},

@@ -16,6 +16,7 @@
 
 mod aggregate;
 mod ask;
+mod bodies;
 mod captured;
 mod check;
 mod context;
@@ -43,7 +44,8 @@ mod tally;
 
 pub use aggregate::{Aggregate, Row};
 pub use ask::{BadPosition, Budget, Cancel, Hit, Order, Position, Search, Tell};
-pub use doors::{bodies, count, search, stats};
+pub use bodies::{FoundBodies, bodies};
+pub use doors::{count, search, search_bodies, stats};
 pub use filter::Filter;
 pub use report::{EngineError, Explain, Problem, Progress, Report, Stop};
 pub use sources::Sources;

@@ -18,6 +18,7 @@
 //! Most lines are never looked at: what must stand in a line that matches is
 //! found in whole blocks first (`needle`), on two threads for a plain file.
 
+mod block;
 mod census;
 mod emit;
 mod folded;

@@ -1,16 +1,18 @@
-//! The journal: the append-only record of what happened, and its readers.
+//! Where records, entries and traces are kept, and how they are found again: the
+//! journal, sealed segments, and one search engine over both.
 //!
-//! Owns the files under `DATA_DIR/journal` (format: [`mod@format`]), their
-//! recovery, cursors, checking and search. Promises that a line covered by a
-//! commit line is read back exactly once and in order, whatever moment the
-//! process died at, and that `accepted = stored + coalesced + lost + in flight`
-//! at every reading. Must never know HTTP, tenancy rules or an SQL database;
-//! it opens a directory offline.
+//! Owns the files under `DATA_DIR/journal` (format: [`mod@format`]) and
+//! `DATA_DIR/logs` ([`catalog`], [`segment`]), their recovery, cursors and
+//! checking. Promises that a line covered by a commit line is read back exactly
+//! once, whatever moment the process died at, and that
+//! `accepted = stored + coalesced + lost + in flight` at every reading. Must
+//! never know HTTP, tenancy rules or an SQL database; it opens a directory
+//! offline.
 //!
 //! One thread writes ([`Journal`]); everything else reads committed batches
 //! through [`scan::Scanner`], so there is one place that decides what is valid.
-//! Sealed segments will be a second source beside the journal files behind
-//! [`search`], and one more cursor over [`follow::Follower`].
+//! The sealer moves closed files into segments; [`engine`] answers from both, and
+//! [`foreign`] asks the same questions of anybody's JSON lines.
 
 pub mod catalog;
 pub mod bodies;
@@ -27,9 +29,7 @@ mod queue;
 mod recover;
 pub mod replay;
 pub mod scan;
-pub mod search;
 pub mod segment;
-pub mod show;
 mod writer;
 
 pub use journal::{

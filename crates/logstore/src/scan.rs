@@ -265,25 +265,38 @@ pub struct ResumePoint {
     pub seq: u64,
 }
 
-/// Read at once by who looks for a point to resume at: some batches.
-const RESUME_BYTES: usize = 2 * 1024 * 1024;
+/// Read by who looks for a point to resume at: more than two batches of most
+/// journals at first, more than two of nearly every batch at most.
+const RESUME_BYTES: usize = 256 * 1024;
+const RESUME_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The first end of a batch at or behind `from` that the batch behind it proves,
 /// if there is one near.
 pub fn resume_point(file: &dyn JournalFile, from: u64) -> io::Result<Option<ResumePoint>> {
-    let mut window = vec![0; RESUME_BYTES];
-    let mut filled = 0;
-    while filled < window.len() {
-        match file.read_at(&mut window[filled..], from + filled as u64)? {
-            0 => break,
-            read => filled += read,
+    let mut window = Vec::new();
+    while window.len() < RESUME_BYTES_MAX {
+        let filled = window.len();
+        window.resize(filled + RESUME_BYTES, 0);
+        let read = file.read_at(&mut window[filled..], from + filled as u64)?;
+        window.truncate(filled + read);
+        let point = proven_end(&window);
+        if let Some((end, seq)) = point {
+            return Ok(Some(ResumePoint { offset: from + end as u64, seq }));
+        }
+        if read == 0 {
+            break;
         }
     }
-    let window = &window[..filled];
+    Ok(None)
+}
+
+/// Where a batch ends of which the next continues the numbering and proves itself,
+/// and the number of its last line.
+fn proven_end(window: &[u8]) -> Option<(usize, u64)> {
     let mut last: Option<(Commit, usize)> = None;
     for at in memchr::memmem::find_iter(window, b"\n{\"_c\":") {
         let line = &window[at + 1..];
-        let Some(length) = memchr::memchr(b'\n', line) else { break };
+        let length = memchr::memchr(b'\n', line)?;
         let Some(commit) = Commit::parse(&line[..length]) else { continue };
         if let Some((before, end)) = last {
             let bytes = &window[end..at + 1];
@@ -291,12 +304,12 @@ pub fn resume_point(file: &dyn JournalFile, from: u64) -> io::Result<Option<Resu
                 && count_lines(bytes) == commit.lines
                 && crc32c::crc32c(bytes) == commit.crc;
             if follows {
-                return Ok(Some(ResumePoint { offset: from + end as u64, seq: before.seq }));
+                return Some((end, before.seq));
             }
         }
         last = Some((commit, at + 1 + length + 1));
     }
-    Ok(None)
+    None
 }
 
 struct Found {

@@ -8,11 +8,13 @@
 
 pub mod adapters;
 pub mod alone;
+mod entries;
 #[cfg(feature = "bench")]
 mod ingest;
 mod lanes;
 mod outbox;
 mod plane;
+mod reading;
 mod segments;
 pub mod server;
 pub mod shutdown;

@@ -116,7 +116,7 @@ pub struct Place {
 /// Parses what was typed and runs it.
 pub fn main(arguments: Vec<std::ffi::OsString>, environment: Environment) -> ExitCode {
     let usage = wrong_usage(&arguments);
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(queries_marked(arguments)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers; the rest is wrong usage.
@@ -148,6 +148,27 @@ fn wrong_usage(arguments: &[std::ffi::OsString]) -> u8 {
     }
 }
 
+/// A query such as `-level:info` begins as a flag does: with a space before it,
+/// which means nothing in a query, it is none.
+fn queries_marked(mut arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
+    let mut words = arguments.iter().skip(1).filter_map(|it| it.to_str());
+    if !words.any(|word| word == "logs") {
+        return arguments;
+    }
+    let is_query = |text: &str| {
+        let begins = text.starts_with('-') && !text.starts_with("--");
+        begins && text.contains([':', '<', '>', ' ', '"', '('])
+    };
+    for argument in arguments.iter_mut().skip(1) {
+        if argument.to_str().is_some_and(is_query) {
+            let mut marked = std::ffi::OsString::from(" ");
+            marked.push(&*argument);
+            *argument = marked;
+        }
+    }
+    arguments
+}
+
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     io.into_iter().any(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -167,6 +188,14 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             if let Some(args) = command.redaction() {
                 let status = logs::redact::run(args, environment, file, out, &mut io::stderr());
                 return Ok(status);
+            }
+            if let Some((order, data_dir)) = command.order() {
+                return Ok(order.carry_out(data_dir, environment, file, out).unwrap_or_else(
+                    |error| {
+                        writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
+                        logs::TROUBLE
+                    },
+                ));
             }
             let configured = || Config::load(environment, file);
             let command = command.or_data_dir(|| configured().map(|it| it.settings.data_dir));

@@ -53,6 +53,7 @@ use crate::{
         access::Caller,
         error::{Error, Kind, Result},
         ping::Ping,
+        reading::{Cancel, Form, Gone},
     },
     metrics::Metrics,
     readiness::Readiness,
@@ -117,6 +118,12 @@ pub struct Call {
     pub expected_version: Option<u64>,
     /// Whether the client prefers JSON where there is a choice.
     pub wants_json: bool,
+    /// The form that the client asks for.
+    pub form: Form,
+    /// `Last-Event-ID`: where a tail goes on.
+    pub last_event: Option<String>,
+    /// Cancelled when the client goes away before it has an answer.
+    pub waiting: Cancel,
 }
 
 /// What the connection knows, on its way through the router.
@@ -267,9 +274,15 @@ async fn run(
         params.iter().find(|(name, _)| *name == "id").map(|(_, value)| value.to_owned())
     });
     let expected_version = if_match(&parts.headers)?;
-    let wants_json = wants_json(&parts.headers);
+    let (wants_json, form) = (wants(&parts.headers, "application/json"), form(&parts.headers));
+    let last_event = parts.headers.get("last-event-id");
+    let last_event = last_event.and_then(|id| id.to_str().ok()).map(str::to_owned);
+    // Dropped with this future, when nobody waits for the answer any more.
+    let gone = Gone::default();
+    let waiting = gone.cancel();
     let body = if route.method == Verb::Get { Bytes::new() } else { read(body).await? };
-    let call = Call { caller, id, query, body, expected_version, wants_json };
+    let call =
+        Call { caller, id, query, body, expected_version, wants_json, form, last_event, waiting };
     // A task of its own: the client may go away, the change goes on.
     let handler = (route.run)(Arc::clone(&management), call);
     let task = management.tasks.spawn_on(Scoped::inherit(handler), &management.runtime);
@@ -331,11 +344,22 @@ fn if_match(headers: &HeaderMap) -> Result<Option<u64>> {
     }
 }
 
-fn wants_json(headers: &HeaderMap) -> bool {
+/// A page of JSON, unless `Accept` names another form that searches have.
+fn form(headers: &HeaderMap) -> Form {
+    if wants(headers, "application/x-ndjson") {
+        Form::JsonLines
+    } else if wants(headers, "text/csv") {
+        Form::Csv
+    } else {
+        Form::Json
+    }
+}
+
+fn wants(headers: &HeaderMap, wanted: &str) -> bool {
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepts
         .flat_map(|value| value.split(','))
-        .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json"))
+        .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == wanted))
 }
 
 /// Failures are said once, here, with their cause; refusals at debug level.
@@ -345,7 +369,7 @@ fn report(route: &Route, error: &Error) {
         Kind::Internal => {
             tracing::error!(route = route.path, cause, "a management request failed");
         }
-        Kind::Unavailable => {
+        Kind::Unavailable | Kind::AuditUnavailable => {
             tracing::warn!(route = route.path, cause, "a management request cannot be served now");
         }
         _ => tracing::debug!(

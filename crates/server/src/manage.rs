@@ -15,6 +15,7 @@ pub mod keys;
 pub mod levels;
 pub mod ping;
 pub mod projects;
+pub mod reading;
 pub mod segments;
 pub mod story;
 pub mod tokens;
@@ -41,6 +42,7 @@ pub struct Manage {
     pub credentials: Credentials,
     pub levels: Arc<LevelControl>,
     pub segments: segments::Segments,
+    pub reader: reading::Reader,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
     /// Whose key `api_key` is.

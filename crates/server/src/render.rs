@@ -15,6 +15,6 @@ mod tests;
 
 pub use columns::{Column, usual};
 pub use csv::quoted as quoted_csv;
-pub use line::{Line, harmless, shown};
+pub use line::{Line, harmless, harmless_json, shown};
 pub use printer::{Format, Look, Printer};
 pub use table::{Align, Grid};

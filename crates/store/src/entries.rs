@@ -11,6 +11,7 @@ use domain::{
 };
 use parking_lot::Mutex;
 use sqlx::{QueryBuilder, Row as _};
+use tokio::sync::watch;
 
 use crate::{
     Store,
@@ -106,6 +107,31 @@ impl Store {
             .fetch_optional(self.readable()?)
             .await?;
         row.map(|row| rows::text(&row, "leaf")).transpose()
+    }
+
+    /// The leaves of this process that follow the entry numbered `seq`, in
+    /// order, each with its number; no more than `limit`.
+    pub async fn own_leaves_after(&self, seq: u64, limit: u32) -> Result<Vec<(u64, String)>> {
+        let found = sqlx::query(
+            "SELECT seq, leaf FROM audit_pending WHERE producer = ? AND seq > ? \
+             ORDER BY seq LIMIT ?",
+        )
+        .bind(self.0.origin.producer.as_str())
+        .bind(rows::stored(seq))
+        .bind(i64::from(limit))
+        .fetch_all(self.readable()?)
+        .await?;
+        found.iter().map(|row| Ok((rows::count(row, "seq")?, rows::text(row, "leaf")?))).collect()
+    }
+
+    /// Under which name this process numbers its entries.
+    pub fn producer(&self) -> &str {
+        self.0.origin.producer.as_str()
+    }
+
+    /// Changes whenever this process has committed an entry.
+    pub fn entries_committed(&self) -> watch::Receiver<u64> {
+        self.0.told.subscribe()
     }
 
     /// How many entries wait to be sequenced.

@@ -11,7 +11,7 @@ use domain::{
     token::TokenHashKey,
 };
 use sqlx::Row as _;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use uuid::Uuid;
 
 use crate::{
@@ -70,6 +70,8 @@ pub(crate) struct Inner {
     /// poll that serves nobody in particular.
     writer: Arc<Mutex<()>>,
     pub(crate) written: EntryCounts,
+    /// The number of the last entry that this process committed.
+    pub(crate) told: watch::Sender<u64>,
     wait_max: Duration,
 }
 
@@ -105,6 +107,7 @@ impl Store {
             rng,
             writer: Arc::default(),
             written: EntryCounts::default(),
+            told: watch::Sender::new(0),
             wait_max: options.wait_max,
         }));
         store.0.written.begin(store.audit_pending().await?);

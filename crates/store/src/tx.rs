@@ -48,6 +48,8 @@ pub struct AuditedTx {
     changed: Vec<ChangedId>,
     /// The entries to count once they are committed.
     counted: Vec<(Action, Outcome)>,
+    /// The number of the last of them.
+    last_seq: u64,
     /// A statement failed: what went before must not be committed alone.
     failed: bool,
 }
@@ -113,7 +115,8 @@ impl AuditedTx {
         let now = inner.clock.now();
         let changed = Vec::new();
         let counted = Vec::new();
-        Self { inner, tx, _gate: gate, actor, context, now, changed, counted, failed: false }
+        let (last_seq, failed) = (0, false);
+        Self { inner, tx, _gate: gate, actor, context, now, changed, counted, last_seq, failed }
     }
 
     /// The one time of its rows and entries.
@@ -135,6 +138,7 @@ impl AuditedTx {
         let change_seq = self.tell_changes().await?;
         self.tx.commit().await?;
         self.inner.written.add(&self.counted);
+        self.inner.told.send_replace(self.last_seq);
         Ok(Committed { entry_ids, change_seq })
     }
 
@@ -154,6 +158,7 @@ impl AuditedTx {
         )?;
         entries::insert(&mut self.tx, &entry).await?;
         self.counted.push((entry.leaf.action, entry.leaf.result));
+        self.last_seq = seq;
         Ok(entry.leaf.id)
     }
 

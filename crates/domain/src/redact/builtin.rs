@@ -2,8 +2,10 @@
 //! like in any text.
 //!
 //! Promises time linear in the text. NUL ends every match, so that texts may be
-//! searched behind one another. Errs towards replacing where a credential may
-//! stand, and towards leaving numbers alone: ids and counts are not telephones.
+//! searched behind one another, and word boundaries are those of ASCII: Unicode's
+//! would be searched for without the automata that make it fast. Errs towards
+//! replacing where a credential may stand, and towards leaving numbers alone: ids
+//! and counts are not telephones.
 
 use std::sync::LazyLock;
 
@@ -20,11 +22,11 @@ fn compiled(pattern: &str) -> Regex {
 /// group of them must look random, because people also write such words.
 static PREFIXED: LazyLock<Regex> = LazyLock::new(|| {
     compiled(concat!(
-        r"\b(?:sk|mk|pk|rk)[-_][A-Za-z0-9_-]{8,}",
-        r"|\b(?:gsk_|hf_|r8_|npm_|xai-|pplx-|nvapi-|glpat-|gldt-|pypi-|whsec_|GOCSPX-|dop_v1_)",
-        r"[A-Za-z0-9_-]{8,}",
-        r"|\b(?:ya29\.|SG\.)[A-Za-z0-9_.-]{8,}",
-        r"|\bdapi[0-9a-f]{16,}",
+        r"(?-u:\b)(?:sk|mk|pk|rk)[-_][A-Za-z0-9_-]{8,}",
+        r"|(?-u:\b)(?:gsk_|hf_|r8_|npm_|xai-|pplx-|nvapi-|glpat-|gldt-|pypi-|whsec_|GOCSPX-",
+        r"|dop_v1_)[A-Za-z0-9_-]{8,}",
+        r"|(?-u:\b)(?:ya29\.|SG\.)[A-Za-z0-9_.-]{8,}",
+        r"|(?-u:\b)dapi[0-9a-f]{16,}",
     ))
 });
 
@@ -34,19 +36,20 @@ static SHAPED: LazyLock<Regex> = LazyLock::new(|| {
         r"gh[pousr]_[A-Za-z0-9]{12,}|github_pat_[A-Za-z0-9_]{12,}",
         r"|xox[a-z]-[A-Za-z0-9-]{8,}|xapp-[A-Za-z0-9-]{8,}",
         r"|hooks\.slack\.com/services/[A-Za-z0-9/_-]{8,}",
-        r"|\b(?:AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA)[A-Z0-9]{12,}",
+        r"|(?-u:\b)(?:AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA)[A-Z0-9]{12,}",
         r"|AIza[A-Za-z0-9_-]{20,}",
-        r"|\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}",
-        r"|\b(?:SK|AC)[0-9a-f]{32}\b",
-        r"|\b[0-9]{8,10}:[A-Za-z0-9_-]{30,}",
+        r"|(?-u:\b)eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}",
+        r"|(?-u:\b)(?:SK|AC)[0-9a-f]{32}(?-u:\b)",
+        r"|(?-u:\b)[0-9]{8,10}:[A-Za-z0-9_-]{30,}",
         // From BEGIN to END, or as far as it came.
         r"|-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----",
         r"[^\x00]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\x00|\z)",
     ))
 });
 
-static SCHEMED: LazyLock<Regex> =
-    LazyLock::new(|| compiled(r"(?i)\b(?:bearer|basic|digest)[ \t]+([A-Za-z0-9_\-./+~]{8,}=*)"));
+static SCHEMED: LazyLock<Regex> = LazyLock::new(|| {
+    compiled(r"(?i)(?-u:\b)(?:bearer|basic|digest)[ \t]+([A-Za-z0-9_\-./+~]{8,}=*)")
+});
 
 /// `password=…`, `"api_key": "…"`, however deeply the quotes are escaped.
 static ASSIGNED: LazyLock<Regex> = LazyLock::new(|| {
@@ -54,7 +57,7 @@ static ASSIGNED: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)(?:api[_-]?key|api[_-]?secret|client[_-]?secret|secret[_-]?key|access[_-]?key",
         r"|private[_-]?key|account[_-]?key|secret[_-]?access[_-]?key",
         r"|(?:access|refresh|auth|bearer|session|id)[_-]?token",
-        r"|passwd|password|passphrase|\bpwd|\bauthorization|\bsecret)",
+        r"|passwd|password|passphrase|(?-u:\b)pwd|(?-u:\b)authorization|(?-u:\b)secret)",
         r#"\\*["']?[ \t]{0,8}[:=][ \t]{0,8}(?:(?:bearer|basic|digest|token)[ \t]+)?"#,
         r#"(?:\\*["']([^"'\\\x00\r\n]+)|([^\s"'\\,;&<>{}\[\]()\x00]{6,}))"#,
     ))

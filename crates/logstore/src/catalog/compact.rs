@@ -164,7 +164,8 @@ impl Catalog {
         let Some(writer) = writer else { return Ok(None) };
         let SegmentName { first_seq, last_seq, level, .. } = name;
         let made = sealed_file(writer.finish()?);
-        Ok(Some(SealedFile { file, level, first_seq, last_seq, ..made }))
+        let ids_sha256 = files::sha256(fs, &ids).map_err(CatalogError::io("read", &ids))?;
+        Ok(Some(SealedFile { file, level, first_seq, last_seq, ids_sha256, ..made }))
     }
 }
 
@@ -231,6 +232,7 @@ mod tests {
             bytes,
             ids_bytes: 0,
             sha256: String::new(),
+            ids_sha256: String::new(),
             first_seq,
             last_seq: first_seq,
             min_ts: ts,

@@ -5,7 +5,7 @@
 //! person is sealed in them and erased by its opening. Whatever is still in the
 //! journal must be sealed before, see [`crate::Journal::turn`].
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, cast::AsArray as _};
 use arrow_select::filter::filter_record_batch;
@@ -141,7 +141,7 @@ impl Catalog {
 /// How many rows of a file are concerned, by one column.
 fn count_hits(
     fs: &Arc<dyn Fs>,
-    path: &PathBuf,
+    path: &Path,
     file: &SealedFile,
     what: &Erase,
 ) -> Result<u64, SegmentError> {

@@ -52,6 +52,9 @@ pub struct SealedFile {
     pub bytes: u64,
     pub ids_bytes: u64,
     pub sha256: String,
+    /// Of its side index; empty where nobody knows.
+    #[serde(default)]
+    pub ids_sha256: String,
     pub first_seq: u64,
     pub last_seq: u64,
     pub min_ts: Timestamp,

@@ -61,7 +61,7 @@ impl Rows {
             return Ok(None);
         }
         let end = (self.at + self.piece).min(self.segment.rows());
-        let selection = Selection::Rows(vec![self.at..end]);
+        let selection = Selection::Rows(std::iter::once(self.at..end).collect());
         let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
         let batches = self.segment.read(&selection, &columns)?;
         let batches = batches.collect::<Result<Vec<RecordBatch>, SegmentError>>()?;

@@ -199,6 +199,7 @@ fn describe(
         bytes,
         ids_bytes: size(&ids_path(&path)).unwrap_or(0),
         sha256: files::sha256(&**fs, &path).map_err(CatalogError::io("read", &path))?,
+        ids_sha256: files::sha256(&**fs, &ids_path(&path)).unwrap_or_default(),
         first_seq: orphan.name.first_seq,
         last_seq: orphan.name.last_seq,
         min_ts,

@@ -225,15 +225,16 @@ impl Catalog {
         if let Some(error) = failed {
             return Err(error);
         }
-        let listed = |info: SegmentInfo| SealedFile {
-            file: file(info.dataset, &info.date),
-            level: 0,
-            first_seq,
-            last_seq,
-            ..sealed_file(info)
+        let listed = |info: SegmentInfo| {
+            let file = file(info.dataset, &info.date);
+            let (_, ids) = unfinished(&listed_path(data_dir, &file));
+            let ids_sha256 = files::sha256(fs, &ids).map_err(CatalogError::io("read", &ids))?;
+            Ok(SealedFile { file, ids_sha256, first_seq, last_seq, ..sealed_file(info) })
         };
         let sealed = sealed?;
-        Ok((sealed.segments.into_iter().map(listed).collect(), sealed.opaque))
+        let segments: Result<Vec<SealedFile>, CatalogError> =
+            sealed.segments.into_iter().map(listed).collect();
+        Ok((segments?, sealed.opaque))
     }
 
     /// Gives finished files their names.
@@ -362,6 +363,7 @@ pub(crate) fn sealed_file(info: SegmentInfo) -> SealedFile {
         bytes: info.bytes,
         ids_bytes: info.ids_bytes,
         sha256: info.sha256,
+        ids_sha256: String::new(),
         first_seq: info.first_seq,
         last_seq: info.last_seq,
         min_ts: info.min_ts,

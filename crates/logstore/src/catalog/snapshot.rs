@@ -151,6 +151,7 @@ fn look(fs: &dyn Fs, data_dir: &Path) -> Result<(Snapshot, bool), CatalogError> 
 
 /// How many files hold only lines up to `seq`.
 pub(crate) fn beyond(files: &[(u64, PathBuf)], seq: u64) -> usize {
-    let after = files.iter().skip(1).take_while(|(first_seq, _)| *first_seq <= seq.saturating_add(1));
+    let after =
+        files.iter().skip(1).take_while(|(first_seq, _)| *first_seq <= seq.saturating_add(1));
     after.count()
 }

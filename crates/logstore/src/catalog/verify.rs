@@ -181,6 +181,11 @@ impl Check<'_> {
         if sha256 != file.sha256 {
             wrong("its checksum is not the one that is listed".to_owned());
         }
+        let index = ids_path(path);
+        let known = !file.ids_sha256.is_empty();
+        if known && !files::sha256(&**self.fs, &index).is_ok_and(|sum| sum == file.ids_sha256) {
+            wrong("the checksum of its side index is not the one that is listed".to_owned());
+        }
         self.rows(&segment, file, ids)?;
         Ok(())
     }

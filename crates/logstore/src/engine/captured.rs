@@ -105,7 +105,8 @@ fn records_with(
         })?;
         if is_full { Err(Halt::Stop(Stop::Memory)) } else { Ok(None) }
     };
-    let (states, report) = in_parallel(&run, HashSet::new, &scan)?;
+    let (states, report) =
+        in_parallel(&run, HashSet::new, &scan, &|ids: &HashSet<String>| ids.len() as u64)?;
     let mut all = HashSet::new();
     states.into_iter().for_each(|ids: HashSet<String>| all.extend(ids));
     Ok((all.into_iter().collect(), report))

@@ -46,7 +46,7 @@ pub fn stats(
 /// Visits captured bodies that meet the condition themselves, in order: of a
 /// record, say, or with a word. Each is a line as the journal keeps it beside the
 /// records. The streams do not count.
-pub fn bodies(
+pub fn search_bodies(
     sources: &Sources,
     search: &Search,
     visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,

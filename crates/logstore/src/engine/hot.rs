@@ -2,7 +2,9 @@
 //! must stand in a raw line, decoded by the same decoder that seals them.
 //!
 //! A large file is read in parts by several threads, each from an end of a batch
-//! that is proven. Damage between batches is a problem of the answer.
+//! that is proven. Damage between batches is a problem of the answer. Where only an
+//! id is looked for, parts whose bytes do not hold it are not proven; whoever finds
+//! nothing at all asks for [`HotFile::damage`], since the id may lie in it.
 
 use std::{
     io,
@@ -32,7 +34,9 @@ use crate::{
 };
 
 /// What one thread reads before the next part.
-const PART_BYTES: u64 = 16 * 1024 * 1024;
+const PART_BYTES: u64 = 8 * 1024 * 1024;
+/// What is looked through at once for an id; stays in a core's cache.
+const LOOK_BYTES: usize = 256 * 1024;
 /// Rows that are decoded before they are tested.
 const BATCH_ROWS: usize = 4096;
 /// More than most lines; longer ones are read in two steps.
@@ -85,13 +89,74 @@ impl HotFile {
     /// The number of the last committed line, if the file has one.
     pub(crate) fn last_seq(&self) -> io::Result<Option<u64>> {
         let Some(part) = self.parts.last() else { return Ok(None) };
-        let mut scanner = Scanner::resume(Arc::clone(&self.file), part.from);
+        let near = part.to.saturating_sub(2 * LOOK_BYTES as u64);
+        let point = match near > part.from.offset {
+            true => resume_point(&*self.file, near)?.filter(|point| point.offset < part.to),
+            false => None,
+        };
+        let mut scanner = Scanner::resume(Arc::clone(&self.file), point.unwrap_or(part.from));
+        let mut last = scanner.seq();
         while let Some(batch) = scanner.next_batch()? {
-            if batch.end >= part.to {
+            if batch.end > part.to {
                 break;
             }
+            last = batch.last_seq;
         }
-        Ok((scanner.seq() >= self.lines.start).then(|| scanner.seq()))
+        Ok((last >= self.lines.start).then_some(last))
+    }
+
+    /// Adds what of the file is damaged to the problems of an answer.
+    pub(crate) fn damage(&self, counters: &mut Counters) {
+        for part in &self.parts {
+            let mut scanner = Scanner::resume(Arc::clone(&self.file), part.from);
+            loop {
+                match scanner.next_batch() {
+                    Ok(Some(batch)) => {
+                        self.note_damage(&batch, part, counters);
+                        if batch.end >= part.to {
+                            break;
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        counters.problem(self.io_problem(&error));
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_damage(&self, batch: &Batch<'_>, part: &Part, counters: &mut Counters) {
+        if let Some(damage) = batch.damage.filter(|damage| damage.offset < part.to) {
+            counters.problem(self.problem(format!(
+                "{} bytes from byte {} on are damaged ({} lines)",
+                damage.bytes, damage.offset, damage.lines,
+            )));
+        }
+    }
+
+    /// Whether the bytes of a part hold what a match must hold.
+    fn may_match(&self, part: &Part, prefilter: &Prefilter) -> io::Result<bool> {
+        let Some(overlap) = prefilter.overlap() else { return Ok(true) };
+        let mut buffer = vec![0; LOOK_BYTES + overlap];
+        let mut offset = part.from.offset;
+        // Bytes of the piece before, at the beginning.
+        let mut kept = 0;
+        while offset < part.to {
+            let read = self.file.read_at(&mut buffer[kept..], offset)?;
+            if read == 0 {
+                break;
+            }
+            let filled = kept + read;
+            if prefilter.is_in(&buffer[..filled]) {
+                return Ok(true);
+            }
+            kept = overlap.min(filled);
+            buffer.copy_within(filled - kept..filled, 0);
+            offset += read as u64;
+        }
+        Ok(false)
     }
 
     fn problem(&self, what: impl ToString) -> Problem {
@@ -182,6 +247,15 @@ impl Source for Hot {
             let part = usize::try_from(number).ok().and_then(|at| self.file.parts.get(at));
             let Some(part) = part else { continue };
             let mut reading = Reading::new(self, scan, evaluator)?;
+            if scan.plan.ids.is_some() {
+                let holds = self.file.may_match(part, &reading.prefilter);
+                if !holds.map_err(|error| self.file.io_problem(&error))? {
+                    counters.hot_bytes += part.to - part.from.offset;
+                    counters.hot_unproven += 1;
+                    scan.meter.check()?;
+                    continue;
+                }
+            }
             let read = reading.part(part, counters, visit);
             counters.hot_lines_decoded += reading.decoded;
             read?;
@@ -251,12 +325,7 @@ impl<'a, 's> Reading<'a, 's> {
             // A batch behind the part is the next part's, or is newer than the
             // moment that is answered for.
             let is_ours = batch.end <= part.to;
-            if let Some(damage) = batch.damage.filter(|damage| damage.offset < part.to) {
-                counters.problem(file.problem(format!(
-                    "{} bytes from byte {} on are damaged ({} lines)",
-                    damage.bytes, damage.offset, damage.lines,
-                )));
-            }
+            file.note_damage(&batch, part, counters);
             if !is_ours || batch.first_seq >= file.lines.end {
                 break;
             }

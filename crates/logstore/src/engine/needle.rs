@@ -36,6 +36,8 @@ impl Needles {
 #[derive(Debug)]
 pub(crate) struct Prefilter {
     finders: Vec<Find>,
+    /// Bytes of the longest text that the first of them looks for.
+    longest: usize,
 }
 
 #[derive(Debug)]
@@ -66,7 +68,22 @@ impl Prefilter {
                 regex.map(Find::Any).map_err(|error| EngineError::Question(error.to_string()))
             }
         };
-        Ok(Self { finders: needles.iter().map(finder).collect::<Result<_, _>>()? })
+        let longest = needles.first().and_then(|n| n.texts.iter().map(Vec::len).max());
+        Ok(Self {
+            finders: needles.iter().map(finder).collect::<Result<_, _>>()?,
+            longest: longest.unwrap_or_default(),
+        })
+    }
+
+    /// What two pieces of a text must share so that nothing between them is
+    /// missed; `None`: every line may match.
+    pub(crate) fn overlap(&self) -> Option<usize> {
+        (!self.finders.is_empty()).then_some(self.longest)
+    }
+
+    /// Whether a line that may match, or a part of it that says so, is in `bytes`.
+    pub(crate) fn is_in(&self, bytes: &[u8]) -> bool {
+        self.finders.first().is_none_or(|finder| finder.at(bytes).is_some())
     }
 
     /// The first line of `lines` from `from` on (where a line begins) that may

@@ -174,9 +174,7 @@ fn merged(
     })?;
     let stop = stop.filter(|_| !merge.is_satisfied);
     let matched = merge.visited;
-    let mut report = run.report(merge.counters, queue.spared(), stop);
-    report.matched = matched;
-    Ok(report)
+    Ok(run.report(merge.counters, queue.spared(), matched, stop))
 }
 
 /// The question with its time narrowed to what lies behind a position.

@@ -157,7 +157,17 @@ impl<'a> Run<'a> {
     }
 
     /// The books of what all threads did.
-    pub(crate) fn report(&self, counters: Counters, spared: u64, stop: Option<Stop>) -> Report {
+    pub(crate) fn report(
+        &self,
+        mut counters: Counters,
+        spared: u64,
+        matched: u64,
+        stop: Option<Stop>,
+    ) -> Report {
+        if matched == 0 && counters.hot_unproven > 0 {
+            // What was looked for may lie in what cannot be read.
+            self.sources.damage(&mut counters);
+        }
         let read = self.sources.shelf().counts();
         let (pages, bytes_read) =
             (read.pages - self.read_before.pages, read.bytes - self.read_before.bytes);
@@ -190,7 +200,7 @@ impl<'a> Run<'a> {
             total: self.begun.elapsed() + self.sources.open,
         };
         Report {
-            matched: 0,
+            matched,
             rows_scanned: self.meter.rows_scanned(),
             segments_total,
             segments_opened: counters.opened,
@@ -213,9 +223,11 @@ pub(crate) fn datasets_of(search: &Search) -> Vec<Dataset> {
 }
 
 /// Scans a unit of a source with the state of a thread.
-pub(crate) type ScanUnit<'f, S, R> = dyn Fn(usize, &Unit, &mut S, &mut Evaluator, &mut Counters) -> Result<Option<R>, Halt>
-    + Sync
-    + 'f;
+pub(crate) type ScanUnit<'f, S, R> =
+    dyn Fn(usize, &Unit, &mut S, &mut Evaluator, &mut Counters) -> Scanned<R> + Sync + 'f;
+
+/// What a unit came to, for whoever puts the answer together.
+pub(crate) type Scanned<R> = Result<Option<R>, Halt>;
 
 /// Starts the threads of a question.
 pub(crate) fn spawn<'scope, 'env, T: Send + 'scope>(

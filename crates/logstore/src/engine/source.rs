@@ -125,6 +125,8 @@ pub(crate) struct Counters {
     pub(crate) groups_read: u64,
     pub(crate) hot_bytes: u64,
     pub(crate) hot_lines_decoded: u64,
+    /// Parts of the journal of which only the bytes were looked at.
+    pub(crate) hot_unproven: u64,
     pub(crate) prune: Duration,
     pub(crate) scan: Duration,
     pub(crate) fetch: Duration,
@@ -142,6 +144,7 @@ impl Counters {
         self.groups_read += other.groups_read;
         self.hot_bytes += other.hot_bytes;
         self.hot_lines_decoded += other.hot_lines_decoded;
+        self.hot_unproven += other.hot_unproven;
         self.prune += other.prune;
         self.scan += other.scan;
         self.fetch += other.fetch;

@@ -15,7 +15,7 @@ use super::{
     hot::{Hot, HotFile},
     sealed::Sealed,
     shelf::Shelf,
-    source::{Source, Span},
+    source::{Counters, Source, Span},
 };
 use crate::{
     catalog::{self, HotPart, Snapshot},
@@ -114,7 +114,10 @@ impl Sources {
                 let next = part.files.get(at + 1).map_or(u64::MAX, |next| next.0);
                 let lines = (*first_seq).max(part.after_seq + 1)..next;
                 vanished |= sources.open_hot(&**fs, path, &part.instance, *first_seq, lines);
-                sources.open_bodies(&**fs, &HotPart::bodies(path), &part.instance);
+                // Bodies are sealed with their file, of which a line is sealed then.
+                if *first_seq > part.after_seq {
+                    sources.open_bodies(&**fs, &HotPart::bodies(path), &part.instance);
+                }
             }
         }
         sources.find_ends();
@@ -184,6 +187,25 @@ impl Sources {
             }
         }
         self.complete_to.sort_by(|a, b| a.instance.as_str().cmp(b.instance.as_str()));
+    }
+
+    /// What of the journal is damaged, of everything that a question was about.
+    pub(crate) fn damage(&self, counters: &mut Counters) {
+        self.hot.iter().chain(&self.bodies).for_each(|file| file.damage(counters));
+    }
+
+    /// The sealed files of a dataset, as sources of the first plan.
+    pub(crate) fn sealed_parts(&self, dataset: Dataset) -> impl Iterator<Item = Part> {
+        self.parts(dataset, 0).skip(self.hot.len())
+    }
+
+    /// The journal's files that are not sealed.
+    pub(crate) fn hot_paths(&self) -> impl Iterator<Item = &Path> {
+        self.hot.iter().map(|file| file.path.as_path())
+    }
+
+    pub(crate) fn fs(&self) -> &Arc<dyn Fs> {
+        self.shelf.fs()
     }
 
     pub(crate) fn shelf(&self) -> &Shelf {

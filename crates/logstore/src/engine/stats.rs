@@ -53,12 +53,12 @@ pub(crate) fn stats(
             Err(_) => Err(Halt::Stop(super::Stop::Memory)),
         }
     };
-    let (states, mut report) = in_parallel(&run, || whole.sibling(), &scan)?;
+    let lines = |state: &Result<Aggregate, EngineError>| state.as_ref().map_or(0, Aggregate::lines);
+    let (states, report) = in_parallel(&run, || whole.sibling(), &scan, &lines)?;
     let mut whole = whole;
     for state in states {
         whole.join(state?)?;
     }
-    report.matched = whole.lines();
     Ok((whole.table(search.limit), report))
 }
 

@@ -26,16 +26,17 @@ pub(crate) fn count(
         *n += counted;
         Ok(None)
     };
-    let (states, mut report) = in_parallel(&run, || 0u64, &scan)?;
-    report.matched = states.into_iter().sum();
+    let (_, report) = in_parallel(&run, || 0u64, &scan, &|counted| *counted)?;
     Ok(report)
 }
 
 /// Runs all of a question on its threads, in no order; gives their states.
+/// `matched` tells how many lines a state stands for.
 pub(crate) fn in_parallel<S: Send>(
     run: &Run<'_>,
     state: impl Fn() -> S + Sync,
     scan: &super::run::ScanUnit<'_, S, ()>,
+    matched: &dyn Fn(&S) -> u64,
 ) -> Result<(Vec<S>, Report), EngineError> {
     let mut counters = Counters::default();
     let queue: Queue<()> = Queue::new(run.tasks(&mut counters), usize::MAX);
@@ -63,5 +64,6 @@ pub(crate) fn in_parallel<S: Send>(
         }
         Ok(())
     })?;
-    Ok((states, run.report(counters, queue.spared(), stop)))
+    let matched = states.iter().map(matched).sum();
+    Ok((states, run.report(counters, queue.spared(), matched, stop)))
 }

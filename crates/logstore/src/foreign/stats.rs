@@ -8,8 +8,9 @@ use domain::{
 };
 
 use super::{
+    block::Tally,
     plan::LineReader,
-    run::{THREADS, Tally},
+    run::THREADS,
     value::{Number, number, text, time_of},
 };
 use crate::engine::{Aggregate, Cell, EngineError, Row, Table};

@@ -1,17 +1,22 @@
 //! The journal doing its job.
 
 use std::{
+    ops::ControlFlow,
     sync::{Arc, mpsc},
     time::Duration,
 };
 
-use domain::record::Record;
+use domain::{
+    fields,
+    query::{Expr, FieldRef, Literal, Test},
+    record::Record,
+};
 use logstore::{
     CommitObserver, Journal, JournalConfig, NoRoom, Stream, Sync,
     check::check,
     cursor::{Cursor, CursorStore},
+    engine::{self, Search, Sources},
     fs::{Fs, StdFs},
-    search::{Condition, Matcher, Query, Streams, Take, search},
 };
 use parking_lot::Mutex;
 
@@ -174,33 +179,35 @@ fn cursors_survive_and_never_stand_ahead() {
     assert!(CursorStore::new(std_fs(), dir.path(), "../x").is_err());
 }
 
-fn found(dir: &std::path::Path, conditions: Vec<Condition>, take: Take) -> (u64, Vec<String>) {
-    let query = Query { streams: Streams::All, since: None, until: None, conditions };
-    let mut lines = Vec::new();
-    let summary = search(&std_fs(), dir, &Matcher::new(query), take, &mut |line| {
-        lines
-            .push(serde_json::from_slice::<serde_json::Value>(line).unwrap()["request_id"].clone());
-        Ok(())
+fn found(dir: &std::path::Path, search: &Search) -> Vec<String> {
+    let sources = Sources::open(&std_fs(), dir).unwrap();
+    let mut ids = Vec::new();
+    let report = engine::search(&sources, search, &mut |hit| {
+        let line: serde_json::Value = serde_json::from_slice(hit.line).unwrap();
+        ids.push(line["request_id"].as_str().unwrap().to_owned());
+        ControlFlow::Continue(())
     });
-    let lines = lines.iter().map(|id| id.as_str().unwrap().to_owned()).collect();
-    (summary.unwrap().matched, lines)
+    assert!(report.unwrap().is_complete());
+    ids
 }
 
 #[test]
 fn search_finds_beside_the_writer() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = JournalConfig { file_bytes_max: 3_000, ..config(dir.path()) };
+    let settings =
+        JournalConfig { file_bytes_max: 3_000, ..config(&logstore::journal_dir(dir.path())) };
     let (journal, _) = open(JournalConfig { sync: Sync::Os, ..settings }, std_fs());
     for number in 1..=20 {
         store(&journal, number);
     }
-    let by_id = Condition::Equals(&["request_id"], "req-17".to_owned());
-    assert_eq!(found(dir.path(), vec![by_id], Take::All), (1, vec!["req-17".to_owned()]));
-    let newest = found(dir.path(), vec![], Take::Newest(2)).1;
-    assert_eq!(newest, ["req-19", "req-20"]);
-    let word = |word: &str| vec![Condition::Word(word.to_owned())];
-    assert_eq!(found(dir.path(), word("chat"), Take::Count).0, 20);
-    assert_eq!(found(dir.path(), word("nowhere"), Take::Count).0, 0);
-    let slow = vec![Condition::SlowMs(999.0), Condition::LevelAtLeast(2)];
-    assert_eq!(found(dir.path(), slow, Take::Count).0, 20);
+    let field = FieldRef::Known(fields::find("request_id").unwrap());
+    let test = Test::Any(vec![Literal::Text("req-17".to_owned())]);
+    let by_id = Search::new(Expr::Field(field, test));
+    assert_eq!(found(dir.path(), &by_id), ["req-17"]);
+    // All have the same time: the one written last is the newest.
+    let newest = Search { limit: Some(2), ..Search::new(Expr::All) };
+    assert_eq!(found(dir.path(), &newest), ["req-20", "req-19"]);
+    let word = |word: &str| Search::new(Expr::Text(word.to_owned()));
+    assert_eq!(found(dir.path(), &word("chat")).len(), 20);
+    assert_eq!(found(dir.path(), &word("nowhere")).len(), 0);
 }

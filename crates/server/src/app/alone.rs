@@ -10,7 +10,7 @@ use std::sync::Arc;
 use store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Ground, StartError, VERSION, segments, server};
+use super::{Ground, StartError, VERSION, reading, segments, server};
 use crate::{
     directory::{self, TokenDirectory},
     http::{Management, Settings},
@@ -51,7 +51,8 @@ impl Alone {
             segments::open(ground, store, runtime)?
         };
         let segments = segments::alone(&ground, &store, &catalog, runtime);
-        let manage = server::manage(&ground, &store, &directory, segments);
+        let reader = reading::alone(&ground, stop.clone());
+        let manage = server::manage(&ground, &store, &directory, (segments, reader));
         let http = Settings {
             metrics_path: None,
             metrics_token: None,

@@ -25,9 +25,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Ground, StartError, VERSION, adapters,
+    entries::EntryLines,
     lanes::{Lanes, Nudge},
     outbox::JournalOutbox,
-    plane, segments,
+    plane, reading, segments,
     tls::{self, TlsFiles},
 };
 use crate::{
@@ -38,7 +39,7 @@ use crate::{
         usage::{UsageCounter, UsageObserver},
     },
     http::{Door, Management, Settings, socket::AdminSocket},
-    manage::{Manage, credentials::Credentials, segments::Segments},
+    manage::{Manage, credentials::Credentials, reading::Reader, segments::Segments},
     metrics::Metrics,
     readiness::{Check, Readiness},
     trace::LevelControl,
@@ -83,6 +84,7 @@ pub struct Server {
     readiness: Arc<Readiness>,
     delivery: Option<Delivery>,
     sealer: Sealer,
+    entry_lines: EntryLines,
     lanes: Lanes,
     /// Background work that ends before the journal.
     tasks: TaskTracker,
@@ -158,7 +160,8 @@ impl Server {
         let required = segments::required(&journal, &counter, delivered);
         let sealer = segments::begin(&catalog, &journal, settings, required.clone())?;
         let kept = segments::beside(&catalog, journal.closed_files(), settings, required);
-        let manage = manage(&ground, &store, &directory, kept);
+        let reader = reading::beside(&ground, &journal, stop_accepting.clone());
+        let manage = manage(&ground, &store, &directory, (kept, reader));
         let http = Settings {
             metrics_path: settings.enable_metrics.then(|| settings.metrics_path.0.clone()),
             metrics_token: settings.metrics_token.clone(),
@@ -168,6 +171,7 @@ impl Server {
         let management =
             Management::new(manage, http, Arc::clone(&readiness), metrics, changes.clone());
         record_start(&store, &recovery).await?;
+        let entry_lines = reading::entry_lines(&ground, &store, &journal).await?;
         let flushing = tokio::spawn(counter.run(stop_flushing.clone()));
         let waker = intake.clone();
         let serving = Serving {
@@ -187,6 +191,7 @@ impl Server {
             readiness,
             delivery,
             sealer,
+            entry_lines,
             lanes,
             tasks,
             changes,
@@ -282,6 +287,7 @@ impl Server {
         self.stop_tasks.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.entry_lines.stop().await;
         let (plane, journal) = (Arc::clone(&self.plane), Arc::clone(&self.journal));
         let traces = self.ground.traces.clone();
         let closed = tokio::task::spawn_blocking(move || {
@@ -387,7 +393,7 @@ pub(super) fn manage(
     ground: &Ground,
     store: &Store,
     directory: &Arc<TokenDirectory>,
-    segments: Segments,
+    (segments, reader): (Segments, Reader),
 ) -> Arc<Manage> {
     let providers = &ground.config.providers;
     Arc::new(Manage {
@@ -396,6 +402,7 @@ pub(super) fn manage(
         credentials: Credentials::new(&ground.management_token.0, store.token_hash_key()),
         levels: Arc::clone(&ground.levels),
         segments,
+        reader,
         clock: Arc::clone(&ground.clock),
         rng: Arc::clone(&ground.rng),
         default_provider: Arc::clone(&providers.default_provider().name),

@@ -93,8 +93,19 @@ impl Client {
         path: &str,
         body: Option<Value>,
     ) -> anyhow::Result<Answer> {
+        self.call_within(TIMEOUT, method, path, body).await
+    }
+
+    /// As [`Self::call`], for work that may take longer.
+    pub async fn call_within(
+        &self,
+        timeout: Duration,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> anyhow::Result<Answer> {
         let exchange = self.exchange(method, path, body);
-        tokio::time::timeout(TIMEOUT, exchange).await.context("the server does not answer")?
+        tokio::time::timeout(timeout, exchange).await.context("the server does not answer")?
     }
 
     async fn exchange(

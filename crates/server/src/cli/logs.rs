@@ -11,6 +11,7 @@ mod meter;
 mod search;
 mod show;
 mod stats;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -74,6 +75,16 @@ impl LogsCommand {
         }
     }
 
+    /// What changes the data directory, with the directory that was named.
+    pub fn order(&self) -> Option<(&store::StoreCommand, Option<&Path>)> {
+        match &self.command {
+            Command::Store(order) if order.changes_something() => {
+                Some((order, self.data_dir.as_deref()))
+            }
+            _ => None,
+        }
+    }
+
     fn data_dir(&self) -> &Path {
         self.data_dir.as_deref().unwrap_or(Path::new("./data"))
     }
@@ -105,7 +116,13 @@ enum Command {
     /// List the Parquet files that count, for other engines
     Files(files::FilesArgs),
     /// Prove checksums, numbering and books; 0 consistent, 1 not, 2 not checked
-    Check,
+    Check {
+        /// Read every row of every segment and compare checksums of files
+        #[arg(long)]
+        deep: bool,
+    },
+    #[command(flatten)]
+    Store(store::StoreCommand),
     /// Try the rules that redact captured bodies: 0 replaced, 1 nothing, 2 left out
     Redact(redact::RedactArgs),
 }
@@ -251,10 +268,16 @@ fn execute(command: &LogsCommand, around: &mut Surroundings<'_>) -> Result<u8, T
             door.check()?;
             files::run(command.data_dir(), args, around)
         }
-        Command::Check => {
+        Command::Check { deep } => {
             door.check()?;
-            check::run(&logstore::journal_dir(command.data_dir()), around)
+            check::run(command.data_dir(), *deep, around)
         }
+        Command::Store(store::StoreCommand::Segments { output }) => {
+            door.check()?;
+            store::segments(command.data_dir(), *output, around)
+        }
+        // Sent before anything is read here.
+        Command::Store(_) => Ok(FOUND),
         Command::Show { id, output, explain } => {
             door.check()?;
             show::run(&door, id, *output, *explain, around)

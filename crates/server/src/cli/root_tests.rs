@@ -17,7 +17,13 @@ fn the_tree_is_consistent_and_has_what_the_contract_names() {
     assert_eq!(below("token"), ["create", "list", "get", "update", "revoke"]);
     assert_eq!(below("key"), ["create", "list", "revoke"]);
     assert_eq!(below("db"), ["migrate", "status"]);
-    assert_eq!(below("logs"), ["tail", "search", "check"]);
+    assert_eq!(
+        below("logs"),
+        [
+            "tail", "search", "show", "fields", "files", "check", "segments", "compact", "prune",
+            "erase", "adopt", "redact"
+        ]
+    );
     assert!(tree.find_subcommand("completions").is_some());
 }
 
@@ -32,4 +38,33 @@ fn wrong_usage_of_a_search_is_2_and_of_others_64() {
     check("llm-proxy token create logs", 64);
     check("llm-proxy bogus", 64);
     check("llm-proxy", 64);
+}
+
+#[test]
+fn a_query_may_begin_with_a_minus() {
+    let check = |typed: &[&str], expected: &[&str]| {
+        let typed = typed.iter().map(Into::into).collect();
+        let expected: Vec<std::ffi::OsString> = expected.iter().map(Into::into).collect();
+        assert_eq!(queries_marked(typed), expected);
+    };
+    check(
+        &["llm-proxy", "logs", "search", "-outcome:ok"],
+        &["llm-proxy", "logs", "search", " -outcome:ok"],
+    );
+    check(
+        &["llm-proxy", "logs", "search", "-a -b", "-f"],
+        &["llm-proxy", "logs", "search", " -a -b", "-f"],
+    );
+    check(
+        &["llm-proxy", "logs", "tail", "-n", "5", "-ojson"],
+        &["llm-proxy", "logs", "tail", "-n", "5", "-ojson"],
+    );
+    check(
+        &["llm-proxy", "logs", "search", "--user=a b"],
+        &["llm-proxy", "logs", "search", "--user=a b"],
+    );
+    check(&["llm-proxy", "token", "list", "-a:b"], &["llm-proxy", "token", "list", "-a:b"]);
+    let typed = ["llm-proxy", "logs", "search", "-outcome:ok -level:info", "-o", "json"];
+    let typed = queries_marked(typed.iter().map(Into::into).collect());
+    assert!(matches!(Cli::try_parse_from(typed), Ok(Cli { command: Command::Logs(_), .. })));
 }

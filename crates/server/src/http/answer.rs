@@ -1,20 +1,38 @@
 //! The one place where a result of the management side becomes an HTTP answer.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use axum::body::Body;
+use bytes::Bytes;
 use domain::{context::RequestIds, ids::EntryId};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::Frame;
 use serde::Serialize;
 
-use crate::manage::error::{Error, Kind};
+use crate::manage::{
+    error::{Error, Kind},
+    reading::Pieces,
+};
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// What stands in an answer.
+#[derive(Debug)]
+enum Content {
+    Whole(Vec<u8>),
+    /// It leaves as it is made.
+    Stream(Pieces),
+}
 
 /// What a handler answers when all went well.
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
     content_type: &'static str,
-    body: Vec<u8>,
+    body: Content,
     audit_id: Option<EntryId>,
     version: Option<u64>,
 }
@@ -24,8 +42,7 @@ impl Reply {
         let body = serde_json::to_vec(value).map_err(|error| {
             Error::new(Kind::Internal, "the answer cannot be written").with_source(error)
         })?;
-        let content_type = "application/json";
-        Ok(Self { status, content_type, body, audit_id: None, version: None })
+        Ok(Self::bytes("application/json", body).with_status(status))
     }
 
     pub fn ok(value: &impl Serialize) -> Result<Self, Error> {
@@ -33,13 +50,28 @@ impl Reply {
     }
 
     pub fn no_content() -> Self {
-        let (status, content_type) = (StatusCode::NO_CONTENT, "");
-        Self { status, content_type, body: Vec::new(), audit_id: None, version: None }
+        Self::bytes("", Vec::new()).with_status(StatusCode::NO_CONTENT)
     }
 
     pub fn text(content_type: &'static str, text: String) -> Self {
-        let (status, body) = (StatusCode::OK, text.into_bytes());
+        Self::bytes(content_type, text.into_bytes())
+    }
+
+    /// A body that is written already.
+    pub fn bytes(content_type: &'static str, body: Vec<u8>) -> Self {
+        let (status, body) = (StatusCode::OK, Content::Whole(body));
         Self { status, content_type, body, audit_id: None, version: None }
+    }
+
+    /// A body that is still being made.
+    pub fn stream(content_type: &'static str, pieces: Pieces) -> Self {
+        let (status, body) = (StatusCode::OK, Content::Stream(pieces));
+        Self { status, content_type, body, audit_id: None, version: None }
+    }
+
+    fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
     }
 
     /// Names the entry that stands for the change.
@@ -55,7 +87,11 @@ impl Reply {
     }
 
     pub fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.body));
+        let body = match self.body {
+            Content::Whole(bytes) => Body::from(bytes),
+            Content::Stream(pieces) => Body::new(Streamed(pieces)),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         if !self.content_type.is_empty() {
@@ -76,6 +112,25 @@ impl Reply {
     }
 }
 
+/// Pieces as a body. Dropping it, as the connection does when its client goes
+/// away, ends the work that makes them.
+struct Streamed(Pieces);
+
+impl http_body::Body for Streamed {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(first) = self.0.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        self.0.rest.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}
+
 /// The body of every refusal.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ErrorBody {
@@ -84,6 +139,15 @@ pub struct ErrorBody {
     /// For programs.
     pub code: String,
     pub request_id: String,
+    /// The parameter that is wrong, where one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// From which byte of it to which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Vec<usize>>,
+    /// The nearest word that would be right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<String>,
 }
 
 pub fn status(kind: Kind) -> StatusCode {
@@ -93,10 +157,10 @@ pub fn status(kind: Kind) -> StatusCode {
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Conflict | Kind::Duplicate | Kind::VersionConflict => StatusCode::CONFLICT,
-        Kind::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Limited { .. } | Kind::Busy => StatusCode::TOO_MANY_REQUESTS,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::TimedOut => StatusCode::REQUEST_TIMEOUT,
-        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Unavailable | Kind::AuditUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -105,11 +169,11 @@ pub fn status(kind: Kind) -> StatusCode {
 const UNAVAILABLE_RETRY_SECONDS: u32 = 1;
 
 pub fn refusal(error: &Error, ids: &RequestIds) -> Response<Body> {
-    let mut response = error_response(status(error.kind), error.code(), &error.text, ids);
+    let mut response = error_response(status(error.kind), error.code(), error, ids);
     let headers = response.headers_mut();
     let retry_after = match error.kind {
         Kind::Limited { retry_after_seconds } => Some(retry_after_seconds),
-        Kind::Unavailable => Some(UNAVAILABLE_RETRY_SECONDS),
+        Kind::Unavailable | Kind::AuditUnavailable | Kind::Busy => Some(UNAVAILABLE_RETRY_SECONDS),
         _ => None,
     };
     if let Some(seconds) = retry_after {
@@ -123,21 +187,30 @@ pub fn refusal(error: &Error, ids: &RequestIds) -> Response<Body> {
 
 pub fn method_not_allowed(allow: &str, ids: &RequestIds) -> Response<Body> {
     let text = format!("the method is not allowed here; allowed are {allow}");
-    let mut response =
-        error_response(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &text, ids);
+    let (status, error) = (StatusCode::METHOD_NOT_ALLOWED, Error::invalid(text));
+    let mut response = error_response(status, "method_not_allowed", &error, ids);
     if let Ok(value) = HeaderValue::from_str(allow) {
         response.headers_mut().insert(header::ALLOW, value);
     }
     response
 }
 
-fn error_response(status: StatusCode, code: &str, text: &str, ids: &RequestIds) -> Response<Body> {
+fn error_response(
+    status: StatusCode,
+    code: &str,
+    error: &Error,
+    ids: &RequestIds,
+) -> Response<Body> {
+    let place = error.place.as_deref();
     let body = ErrorBody {
-        error: text.to_owned(),
+        error: error.text.to_string(),
         code: code.to_owned(),
         request_id: ids.request_id.as_str().to_owned(),
+        parameter: place.map(|place| place.parameter.clone()),
+        at: place.map(|place| place.at.to_vec()),
+        suggestion: place.and_then(|place| place.suggestion.clone()),
     };
-    let body = serde_json::to_vec(&body).expect("three strings always serialise");
+    let body = serde_json::to_vec(&body).expect("strings and numbers always serialise");
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");

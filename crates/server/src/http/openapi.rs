@@ -16,6 +16,7 @@ use super::{
         health::{Health, ReadinessView},
         keys::{KeyCreate, KeyUpdate},
         levels::LevelChange,
+        logs::{FiguresView, LinesPage, StoryView},
         projects::{ProjectCreate, ProjectUpdate},
         segments::{EraseOrder, PruneOrder},
         tokens::{TokenCreate, TokenUpdate},
@@ -36,14 +37,21 @@ use crate::manage::{
 pub struct Shape {
     name: &'static str,
     is_list: bool,
+    /// The media types that it comes in.
+    kinds: &'static [&'static str],
 }
 
+const JSON: &[&str] = &["application/json"];
+/// A page as JSON; or line by line, as JSON lines or CSV.
+const LINES_KINDS: &[&str] = &["application/json", "application/x-ndjson", "text/csv"];
+const EVENTS_KINDS: &[&str] = &["text/event-stream"];
+
 const fn one(name: &'static str) -> Shape {
-    Shape { name, is_list: false }
+    Shape { name, is_list: false, kinds: JSON }
 }
 
 const fn list(name: &'static str) -> Shape {
-    Shape { name, is_list: true }
+    Shape { name, is_list: true, kinds: JSON }
 }
 
 pub const HEALTH: Shape = one("Health");
@@ -69,8 +77,23 @@ pub const PRUNE: Shape = one("PruneOrder");
 pub const ERASED: Shape = one("EraseView");
 pub const ERASE: Shape = one("EraseOrder");
 pub const ADOPTED: Shape = one("AdoptView");
+pub const LINES: Shape = Shape { kinds: LINES_KINDS, ..one("LinesPage") };
+pub const EVENTS: Shape = Shape { kinds: EVENTS_KINDS, ..one("LinesPage") };
+pub const FIGURES: Shape = Shape { kinds: LINES_KINDS, ..one("FiguresView") };
+pub const USAGE: Shape = Shape { kinds: LINES_KINDS, ..one("FiguresView") };
+pub const STORY: Shape = one("StoryView");
 
 impl Shape {
+    fn content(self) -> Value {
+        let schema = |kind: &str| match kind {
+            "application/json" => self.schema(),
+            _ => json!({ "type": "string" }),
+        };
+        let kinds = self.kinds.iter();
+        let kinds = kinds.map(|kind| ((*kind).to_owned(), json!({ "schema": schema(kind) })));
+        Value::Object(kinds.collect())
+    }
+
     fn schema(self) -> Value {
         let item = json!({ "$ref": format!("#/components/schemas/{}", self.name) });
         if !self.is_list {
@@ -149,10 +172,12 @@ fn operation_id(route: &Route) -> String {
 fn parameters(route: &Route) -> Vec<Value> {
     let mut parameters = Vec::new();
     if route.path.contains("{id}") {
-        parameters.push(json!({
-            "name": "id", "in": "path", "required": true,
-            "schema": { "type": "string", "format": "uuid" },
-        }));
+        // Requests have ids that their clients choose.
+        let schema = match route.path.starts_with("/manage/requests/") {
+            true => json!({ "type": "string" }),
+            false => json!({ "type": "string", "format": "uuid" }),
+        };
+        parameters.push(json!({ "name": "id", "in": "path", "required": true, "schema": schema }));
     }
     parameters.extend(route.query.iter().map(|(name, description)| {
         json!({
@@ -180,7 +205,7 @@ fn responses(route: &Route) -> Value {
     let object = json!({ "schema": { "type": "object" } });
     match (shape, route.access) {
         (Some(shape), _) => {
-            success["content"] = json!({ "application/json": { "schema": shape.schema() } });
+            success["content"] = shape.content();
         }
         (None, Access::Metrics) => {
             let text = json!({ "schema": { "type": "string" } });
@@ -242,6 +267,9 @@ fn schemas() -> Value {
     add::<EraseView>(&mut schemas);
     add::<EraseOrder>(&mut schemas);
     add::<AdoptView>(&mut schemas);
+    add::<LinesPage>(&mut schemas);
+    add::<FiguresView>(&mut schemas);
+    add::<StoryView>(&mut schemas);
     Value::Object(schemas)
 }
 

@@ -8,7 +8,8 @@ use crate::manage::{
     error::{Error, Result},
 };
 
-const QUERY_BYTES_MAX: usize = 8192;
+/// Queries of searches are written by programs too.
+const QUERY_BYTES_MAX: usize = 32 * 1024;
 const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 1000;
 const CURSOR_BYTES_MAX: usize = 512;

@@ -2,12 +2,15 @@
 //! the audit log, and what runs. The router, the roles, the OpenAPI document
 //! and the tests are all read from it.
 
+mod parameters;
+
 use std::sync::Arc;
 
+use self::parameters::{SEARCH, STATS, TAIL, TIMES};
 use super::{
     Call, Management,
     answer::Reply,
-    api::{health, keys, levels, metrics, projects, segments, tokens},
+    api::{health, keys, levels, logs, metrics, projects, segments, tokens},
     openapi::{self, Shape},
 };
 use crate::manage::{access::Permission, error::Result};
@@ -357,6 +360,70 @@ pub static ROUTES: &[Route] = &[
             "/manage/logs/adopt",
             "Seals journals that dead instances left in the data directory.",
             run!(segments::adopt),
+        )
+    },
+    Route {
+        access: VIEW,
+        scope: Scope::List,
+        query: &SEARCH,
+        answer: (200, Some(openapi::LINES)),
+        ..row(
+            Verb::Get,
+            "/manage/logs",
+            "Searches records, entries and traces.",
+            run!(logs::search),
+        )
+    },
+    Route {
+        access: VIEW,
+        scope: Scope::List,
+        query: &TAIL,
+        answer: (200, Some(openapi::EVENTS)),
+        ..row(
+            Verb::Get,
+            "/manage/logs/tail",
+            "Sends each line that matches as it is committed.",
+            run!(logs::tail),
+        )
+    },
+    Route {
+        access: VIEW,
+        scope: Scope::List,
+        query: &STATS,
+        answer: (200, Some(openapi::FIGURES)),
+        ..row(
+            Verb::Get,
+            "/manage/logs/stats",
+            "Figures about the lines that match.",
+            run!(logs::stats),
+        )
+    },
+    Route {
+        access: VIEW,
+        scope: Scope::List,
+        query: &[("bodies", "false leaves out captured bodies")],
+        answer: (200, Some(openapi::STORY)),
+        ..row(
+            Verb::Get,
+            "/manage/requests/{id}",
+            "Tells the story of a request by any of its ids.",
+            run!(logs::request),
+        )
+    },
+    Route {
+        access: VIEW,
+        scope: Scope::List,
+        query: &[
+            ("group_by", "of project, model, day, token, end_user, provider: up to four"),
+            TIMES[0],
+            TIMES[1],
+        ],
+        answer: (200, Some(openapi::USAGE)),
+        ..row(
+            Verb::Get,
+            "/manage/usage",
+            "Requests, tokens and cost, from the records.",
+            run!(logs::usage),
         )
     },
 ];

@@ -17,6 +17,10 @@ pub enum Permission {
     View,
     /// Changes of projects and tokens.
     Operate,
+    /// Captured bodies.
+    ReadBodies,
+    /// More lines at once than a page has.
+    Export,
     /// Management keys and settings of the whole service.
     Administer,
 }
@@ -26,6 +30,7 @@ impl Permission {
         match self {
             Self::View => true,
             Self::Operate => matches!(role, Role::Admin | Role::Operator),
+            Self::ReadBodies | Self::Export => matches!(role, Role::Admin | Role::Auditor),
             Self::Administer => role == Role::Admin,
         }
     }
@@ -34,6 +39,8 @@ impl Permission {
         match self {
             Self::View => "view",
             Self::Operate => "operate",
+            Self::ReadBodies => "read_bodies",
+            Self::Export => "export",
             Self::Administer => "administer",
         }
     }

@@ -23,10 +23,14 @@ pub enum Kind {
     Limited {
         retry_after_seconds: u32,
     },
+    /// Too much of this is at work already.
+    Busy,
     TooLarge,
     TimedOut,
     /// The state cannot be read or changed now; nothing was done.
     Unavailable,
+    /// The entry that must come first cannot be written; nothing was shown.
+    AuditUnavailable,
     Internal,
 }
 
@@ -36,14 +40,24 @@ pub enum Kind {
 pub struct Error {
     pub kind: Kind,
     pub text: Cow<'static, str>,
+    /// Where in a parameter it is wrong.
+    pub place: Option<Box<Place>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// A place in the text of a parameter, in bytes, and the nearest known word.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    pub parameter: String,
+    pub at: [usize; 2],
+    pub suggestion: Option<String>,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(kind: Kind, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, text: text.into(), source: None }
+        Self { kind, text: text.into(), place: None, source: None }
     }
 
     pub fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
@@ -56,6 +70,17 @@ impl Error {
 
     pub fn forbidden(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::Forbidden, text)
+    }
+
+    /// Names the place that is wrong.
+    pub fn at(
+        mut self,
+        parameter: String,
+        at: std::ops::Range<usize>,
+        suggestion: Option<String>,
+    ) -> Self {
+        self.place = Some(Box::new(Place { parameter, at: [at.start, at.end], suggestion }));
+        self
     }
 
     pub fn with_source(
@@ -90,9 +115,11 @@ impl Error {
             Kind::Duplicate => "duplicate_name",
             Kind::VersionConflict => "version_conflict",
             Kind::Limited { .. } => "rate_limited",
+            Kind::Busy => "too_many_searches",
             Kind::TooLarge => "body_too_large",
             Kind::TimedOut => "request_timeout",
             Kind::Unavailable => "unavailable",
+            Kind::AuditUnavailable => "audit_unavailable",
             Kind::Internal => "internal_error",
         }
     }

@@ -7,7 +7,6 @@ use std::{collections::HashSet, ops::ControlFlow};
 
 use domain::{
     fields::{self, Stream},
-    ids::ProjectId,
     query::{Expr, FieldRef, Literal, Test},
 };
 use logstore::engine::{self, EngineError, Order, Position, Report, Search, Sources};
@@ -39,18 +38,17 @@ pub struct Story {
     pub lines: Vec<StoryLine>,
     /// What the last look rests on; problems of all looks.
     pub report: Report,
+    /// What each look read and left out.
+    pub explain: String,
     /// There are more lines than a story holds.
     pub cut: bool,
 }
 
-/// Gathers the story of `id`, of these projects only if some are given.
-pub fn gather(
-    sources: &Sources,
-    id: &str,
-    projects: Option<&[ProjectId]>,
-) -> Result<Story, EngineError> {
+/// Gathers the story of `id`, with the restriction to projects and the bounds
+/// of `basis`.
+pub fn gather(sources: &Sources, id: &str, basis: &Search) -> Result<Story, EngineError> {
     let mut story = Story::default();
-    let look = Look { sources, projects };
+    let look = Look { sources, basis };
     let mut found = look.find(any_of(INDEXED, &[id]), &mut story)?;
     if found.is_empty() {
         found = look.find(any_of(SCANNED, &[id]), &mut story)?;
@@ -60,16 +58,25 @@ pub fn gather(
     if !members.is_empty() {
         let members: Vec<&str> = members.iter().map(String::as_str).collect();
         let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
-        let expr =
-            Expr::or([any_of(&["request_id"], &members), any_of(&["correlation_id"], &groups)]);
+        // Ids that clients choose stand sealed in entries: traces join them.
+        let traces = values(&found, &["trace_id"]);
+        let traces: Vec<&str> = traces.iter().map(String::as_str).collect();
+        let entries = Expr::and([any_of(&["stream"], &["entry"]), any_of(&["trace_id"], &traces)]);
+        let expr = Expr::or([
+            any_of(&["request_id"], &members),
+            any_of(&["correlation_id"], &groups),
+            entries,
+        ]);
         for line in look.find(expr, &mut story)? {
             if !found.iter().any(|known| known.position == line.position) {
                 found.push(line);
             }
         }
         for line in &mut found {
-            let request = value(&line.line, "request_id");
-            line.sibling = !request.is_some_and(|it| members.contains(&it.as_str()));
+            line.sibling = match value(&line.line, "request_id") {
+                Some(request) => !members.contains(&request.as_str()),
+                None => line.stream != Stream::Entry,
+            };
         }
     }
     found.sort_by(|a, b| place(&a.position).cmp(&place(&b.position)));
@@ -81,7 +88,7 @@ pub fn gather(
 
 struct Look<'a> {
     sources: &'a Sources,
-    projects: Option<&'a [ProjectId]>,
+    basis: &'a Search,
 }
 
 impl Look<'_> {
@@ -90,7 +97,9 @@ impl Look<'_> {
             streams: Stream::ALL.to_vec(),
             order: Order::OldestFirst,
             limit: Some(STORY_LINES_MAX + 1),
-            projects: self.projects.map(<[ProjectId]>::to_vec),
+            projects: self.basis.projects.clone(),
+            budget: self.basis.budget,
+            cancel: self.basis.cancel.clone(),
             ..Search::new(expr)
         };
         let mut found = Vec::new();
@@ -109,6 +118,8 @@ impl Look<'_> {
             }
         }
         report.stopped = report.stopped.or(story.report.stopped);
+        let explain = format!("query        {}\n{}", question.expr, report.explain);
+        story.explain.push_str(&explain);
         story.report = report;
         story.cut |= found.len() > STORY_LINES_MAX;
         Ok(found)
@@ -139,7 +150,7 @@ fn values(lines: &[StoryLine], names: &[&str]) -> Vec<String> {
     all.flatten().filter(|value| seen.insert(value.clone())).take(IDS_MAX).collect()
 }
 
-fn value(line: &[u8], name: &str) -> Option<String> {
+pub(super) fn value(line: &[u8], name: &str) -> Option<String> {
     let line: Value = serde_json::from_slice(line).ok()?;
     line.get(name)?.as_str().map(str::to_owned)
 }

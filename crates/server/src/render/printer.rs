@@ -137,8 +137,8 @@ impl Printer {
         }
         for column in &self.columns {
             let cell = column.cell(&parsed);
-            let cell = if column.heading == "ts" { millis(&cell) } else { &cell };
-            cells.push(cut(cell, CELL_CHARS_MAX));
+            let cell = if column.heading == "ts" { millis(cell) } else { cell };
+            cells.push(cut(&cell, CELL_CHARS_MAX));
         }
         if parsed == Line::default() {
             // Somebody's line that is no JSON: all there is to show is itself.
@@ -211,9 +211,12 @@ fn quoted_value(value: &Value) -> String {
 }
 
 /// People read a table: three digits of a second are enough.
-fn millis(time: &str) -> &str {
+fn millis(time: String) -> String {
     let is_ours = time.len() == "2026-11-23T10:00:00.123456Z".len() && time.ends_with('Z');
-    time.get(..23).filter(|_| is_ours).unwrap_or(time)
+    match time.get(..23) {
+        Some(start) if is_ours => format!("{start}Z"),
+        _ => time,
+    }
 }
 
 fn is_object(line: &[u8]) -> bool {

@@ -69,9 +69,9 @@ fn tables_show_what_a_terminal_can() {
     let fields = ["ts", "msg"];
     assert_eq!(
         printed(Format::Table, &fields, look, &[(LINE, false), (trace, true)]),
-        "\u{1b}[1m   TS                       MSG\u{1b}[0m\n\
-         \u{1b}[33m>  2026-11-23T10:00:00.000\u{1b}[0m\n\
-         \u{1b}[2m   2026-11-23T10:00:01Z     a long message that will n…\u{1b}[0m\n",
+        "\u{1b}[1m   TS                        MSG\u{1b}[0m\n\
+         \u{1b}[33m>  2026-11-23T10:00:00.000Z\u{1b}[0m\n\
+         \u{1b}[2m   2026-11-23T10:00:01Z      a long message that will n…\u{1b}[0m\n",
     );
     let shown = printed(Format::Table, &[], Look::default(), &[(trace, false)]);
     assert!(shown.trim_end().ends_with("fit into what is left"), "{shown}");

@@ -12,6 +12,7 @@ fn manifest(instance: &InstanceId) -> Manifest {
         bytes: 1000,
         ids_bytes: 100,
         sha256: "00".repeat(32),
+        ids_sha256: String::new(),
         first_seq: 1,
         last_seq: 42,
         min_ts: Timestamp::from_micros(1_763_892_000_000_001),

@@ -9,6 +9,7 @@ use logstore::{
 };
 
 use super::harness::{Ledger, Place};
+use crate::support::until;
 
 fn sealed() -> (tempfile::TempDir, Place, Ledger) {
     let dir = tempfile::tempdir().unwrap();
@@ -130,6 +131,8 @@ fn damage_inside_a_closed_journal_file_is_kept_aside_and_counted() {
     let journal = place.journal().unwrap();
     for number in 1..40 {
         ledger.write(&journal, number);
+        // Small batches: damage takes the whole of one.
+        until("it is stored", || ledger.stored().len() == usize::try_from(number).unwrap());
     }
     journal.turn(Duration::from_secs(20)).unwrap();
     journal.close();

@@ -16,8 +16,8 @@ use domain::{
 use logstore::{
     Journal, JournalConfig, Stream,
     catalog::{
-        Catalog, CatalogConfig, CatalogError, CatalogEvent, CatalogObserver, SealReport,
-        sealed_to, snapshot,
+        Catalog, CatalogConfig, CatalogError, CatalogEvent, CatalogObserver, SealReport, sealed_to,
+        snapshot,
     },
     format::INTERNAL_PREFIX,
     fs::Fs,

@@ -317,6 +317,39 @@ impl World {
     }
 }
 
+/// Lines of a batch in a [`large_journal`].
+pub(crate) const LARGE_BATCH: u64 = 100;
+
+/// A journal of one file of about a kilobyte a line, with `req-1` and so on.
+pub(crate) fn large_journal(data_dir: &Path, lines: u64) -> PathBuf {
+    let instance = InstanceId::parse("a-1").unwrap();
+    let path = logstore::journal_dir(data_dir).join(file_name(&instance, 1));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut batch = format!(
+        "{{\"_h\":{{\"format\":1,\"instance\":\"a-1\",\"boot\":1,\"reason\":\"start\",\
+         \"first_seq\":1,\"ts\":\"{}\",\"version\":\"0\"}}}}\n",
+        Timestamp::from_micros(BEGIN)
+    );
+    let (mut file, mut in_batch) = (Vec::new(), 1);
+    close(&mut file, &mut batch, &mut in_batch, 1);
+    for number in 1..=lines {
+        let id = Uuid::from_u128(u128::from(number));
+        let ts = Timestamp::from_micros(BEGIN + number as i64);
+        batch.push_str(&format!(
+            "{{\"schema\":1,\"stream\":\"record\",\"record_id\":\"{id}\",\"ts\":\"{ts}\",\
+             \"level\":\"info\",\"msg\":\"{}\",\"instance\":\"a-1\",\"request_id\":\
+             \"req-{number}\"}}\n",
+            "m".repeat(800),
+        ));
+        in_batch += 1;
+        if number % LARGE_BATCH == 0 {
+            close(&mut file, &mut batch, &mut in_batch, number + 1);
+        }
+    }
+    std::fs::write(&path, &file).unwrap();
+    path
+}
+
 fn close(file: &mut Vec<u8>, batch: &mut String, lines: &mut u64, seq: u64) {
     if *lines > 0 {
         file.extend_from_slice(batch.as_bytes());

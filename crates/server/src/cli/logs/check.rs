@@ -3,17 +3,28 @@
 use std::{path::Path, sync::Arc};
 
 use logstore::{
-    check::{CheckReport, check},
+    catalog::verify::verify,
+    check::CheckReport,
     fs::{Fs, StdFs},
 };
 
 use super::{FOUND, NOTHING, Surroundings, TROUBLE, Trouble};
 
-pub(super) fn run(dir: &Path, around: &mut Surroundings<'_>) -> Result<u8, Trouble> {
+pub(super) fn run(
+    data_dir: &Path,
+    deep: bool,
+    around: &mut Surroundings<'_>,
+) -> Result<u8, Trouble> {
     let fs: Arc<dyn Fs> = Arc::new(StdFs);
-    let report = check(&fs, dir)?;
+    let report = verify(&fs, data_dir, deep).map_err(std::io::Error::other)?;
     let CheckReport { files, bytes, batches, lines, records, interrupted, starts, open, .. } =
         &report;
+    let CheckReport { segments, segment_rows, segment_bytes, .. } = &report;
+    let how = if deep { "every row read" } else { "footers read; --deep reads every row" };
+    writeln!(
+        around.out,
+        "segments     {segments} ({segment_rows} rows, {segment_bytes} bytes; {how})"
+    )?;
     writeln!(around.out, "files        {files} ({bytes} bytes)")?;
     writeln!(around.out, "batches      {batches} (with a checksum that fits)")?;
     writeln!(around.out, "lines        {lines}")?;
@@ -29,7 +40,7 @@ pub(super) fn run(dir: &Path, around: &mut Surroundings<'_>) -> Result<u8, Troub
     if report.findings_left_out > 0 {
         writeln!(around.out, "WRONG: and {} more findings", report.findings_left_out)?;
     }
-    if report.files == 0 {
+    if report.files == 0 && report.segments == 0 {
         writeln!(around.out, "nothing to check")?;
         return Ok(TROUBLE);
     }

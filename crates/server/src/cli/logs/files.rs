@@ -115,3 +115,23 @@ fn described(file: &SegmentRef) -> serde_json::Value {
         "sha256": info.sha256,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_has_its_dataset_and_all_have_every_one() {
+        for (stream, dataset) in [
+            (FileStream::Record, Dataset::Records),
+            (FileStream::Trace, Dataset::Traces),
+            (FileStream::Entry, Dataset::Entries),
+            (FileStream::Body, Dataset::Bodies),
+        ] {
+            let has: Vec<Dataset> =
+                Dataset::ALL.iter().copied().filter(|dataset| stream.has(*dataset)).collect();
+            assert_eq!(has, [dataset]);
+        }
+        assert!(Dataset::ALL.iter().all(|dataset| FileStream::All.has(*dataset)));
+    }
+}

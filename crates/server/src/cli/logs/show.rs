@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     manage::story::StoryLine,
-    render::{Column, Format, Line, Look, Printer, harmless, usual},
+    render::{Column, Format, Line, Look, Printer, harmless, harmless_json, usual},
 };
 
 /// Requests that are told one by one; of more there is a table.
@@ -35,7 +35,14 @@ pub(super) fn run(
             tell(&tale.lines, around)?;
             tell_bodies(&tale.bodies, around)?;
         }
-        Format::Json => print_json(&tale, around.out)?,
+        Format::Json => {
+            let mut text = Vec::new();
+            print_json(&tale, &mut text)?;
+            match around.terminal {
+                true => writeln!(around.out, "{}", harmless_json(&text))?,
+                false => writeln!(around.out, "{}", String::from_utf8_lossy(&text))?,
+            }
+        }
         Format::Csv | Format::Logfmt | Format::Raw => {
             let lines: Vec<&StoryLine> = tale.lines.iter().collect();
             print_lines(&lines, format, around)?;
@@ -74,7 +81,7 @@ fn print_json(tale: &Tale, out: &mut dyn Write) -> io::Result<()> {
         out.write_all(if at > 0 { b"," } else { b"" })?;
         out.write_all(body)?;
     }
-    writeln!(out, "]}}")
+    write!(out, "]}}")
 }
 
 /// What was said, as far as it is kept.
@@ -162,7 +169,10 @@ fn summary(record: &Line, around: &mut Surroundings<'_>) -> io::Result<()> {
     };
     let rows = [
         ("request", joined(&[cell("request_id"), with("record ", "record_id", "")], " · ")),
-        ("correlation", cell("correlation_id")),
+        (
+            "correlation",
+            Some(cell("correlation_id")).filter(|it| *it != cell("request_id")).unwrap_or_default(),
+        ),
         ("trace", joined(&[cell("trace_id"), with("span ", "span_id", "")], " · ")),
         ("time", joined(&[cell("ts"), with("instance ", "instance", "")], " · ")),
         (

@@ -88,10 +88,103 @@ fn bad_values_say_what_was_expected() {
     };
     check(&["search", "--fields", "statuscode"], "did you mean 'status_code'?");
     check(&["search", "--status", "abc"], "expected 500, 5xx, >=400");
-    check(&["search", "--since", "soon"], "--since 'soon': expected 15m");
-    check(&["search", "--outcome", "fine"], "expected one of ok, denied");
+    check(&["search", "--since", "soon"], "--since: expected 15m, 1h, 7d");
+    check(&["search", "--outcome", "fine"], "--outcome: expected one of ok, denied");
+    check(&["search", "--limit", "-1"], "invalid value '-1' for '--limit <N>'");
+    check(&["search", "--limit", "99999999999999999999999"], "number too large");
+    check(&["search", "-C", "2000"], "2000 is not in 0..=1000");
+    check(&["search", "--bucket", "5"], "--bucket: expected 1s, 5m, 1h or 1d");
+    check(&["search", "--stats", "p95 by model"], "--stats: p95 needs a field");
+    check(&["search", "a", "-f", "file.log"], "--follow is for a data directory, not for files");
+    check(&["search", "-level"], "tip: to pass '-l' as a value, use '-- -l'");
+    let (status, _, err) = run_in(data_dir().path(), &["search", "ok statuscode:1"], &|| true);
+    let expected = "error: unknown field 'statuscode'; did you mean 'status_code'?\n\
+        \u{20} ok statuscode:1\n     ^^^^^^^^^^\n";
+    assert_eq!((status, err.as_str()), (TROUBLE, expected));
     let (status, _, err) = run_in(Path::new("/nonexistent"), &["search"], &|| true);
-    assert_eq!((status, err.as_str()), (2, "error: there is no journal in /nonexistent\n"));
+    let expected = "error: there are neither records nor traces in /nonexistent\n";
+    assert_eq!((status, err.as_str()), (TROUBLE, expected));
+}
+
+#[test]
+fn queries_say_what_flags_say() {
+    let fields = ["-o", "csv", "--fields", "request_id"];
+    let find = |query: &str, expected: &str| {
+        let args: Vec<&str> = [&["search", query], fields.as_slice()].concat();
+        let found = if expected.is_empty() { NOTHING } else { FOUND };
+        check_output(&args, (found, &format!("request_id\r\n{expected}")));
+    };
+    find("project:\"blue \\\"quoted\\\"\"", "req-1\r\nreq-3\r\n");
+    find("labels.team:a* status_code>=200", "req-1\r\nreq-3\r\n");
+    find("request_id:req-1 OR trace_id:00000000000000000000000000000004", "req-1\r\nreq-3\r\n");
+    find("duration_ms>=1s -request_id:req-1", "req-3\r\n");
+    find("NOT (request_id:req-1 OR request_id:req-3)", "");
+    find("path:/chat.completions$/ level>=info", "req-1\r\nreq-3\r\n");
+    find("level>=warn", "");
+}
+
+#[test]
+fn figures_are_those_of_the_lines() {
+    check_output(
+        &["search", "--stats", "count, max(status_code) by model", "-o", "csv"],
+        (FOUND, "model,count,max(status_code)\r\ngpt-4o-mini,2,200\r\n"),
+    );
+    check_output(
+        &["search", "--bucket", "1h"],
+        (FOUND, "BUCKET             COUNT\n2025-11-23T10:00Z      2\n"),
+    );
+    check_output(&["search", "--stats", "count", "level:error"], (NOTHING, "COUNT\n    0\n"));
+}
+
+#[test]
+fn the_story_of_a_request_is_told_by_any_id() {
+    let check = |id: &str, found: u8, part: &str| {
+        let (status, out, err) = run_in(data_dir().path(), &["show", id], &|| true);
+        assert_eq!(status, found, "{id}: {err}");
+        assert!(out.contains(part), "{id}: {out}{err}");
+    };
+    let arrives = "       +0.000  record  POST /v1/chat/completions arrives\n";
+    check("req-1", FOUND, arrives);
+    check("00000000-0000-0000-0000-000000000001", FOUND, "request     req-1 ");
+    check("00000000000000000000000000000002", FOUND, arrives);
+    check("cor-3", FOUND, "request     req-3 ");
+    check("nobody", NOTHING, "");
+    let (_, out, _) = run_in(data_dir().path(), &["show", "req-1", "-o", "json"], &|| true);
+    let story: serde_json::Value = serde_json::from_str(&out).expect("one object");
+    assert_eq!(story["records"][0]["request_id"], "req-1");
+    assert_eq!(story["siblings"], serde_json::json!([]));
+}
+
+#[test]
+fn fields_are_listed() {
+    let (status, out, _) = run_in(data_dir().path(), &["fields"], &|| true);
+    assert_eq!(status, FOUND);
+    let line = |name: &str| out.lines().find(|line| line.starts_with(name)).map(str::to_owned);
+    assert!(line("cost_usd ").is_some_and(|line| line.contains("US dollars")), "{out}");
+    assert!(line("action ").is_some_and(|line| line.contains("entry")), "{out}");
+    assert!(line("status ").is_some_and(|line| line.contains("short for status_code")), "{out}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_it_quietly() {
+    struct Gone;
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let dir = data_dir();
+    let dir = dir.path().to_str().expect("a path");
+    for args in [&["search", "-o", "raw"][..], &["search", "--count"], &["show", "req-1"]] {
+        let all = [&["logs"], args, &["--data-dir", dir]].concat();
+        let cli = Cli::try_parse_from(all).expect("valid");
+        let mut err = Vec::new();
+        let status = run(cli.logs, &mut Surroundings::test(&mut Gone, &mut err));
+        assert_eq!((status, err.is_empty()), (FOUND, true), "{args:?}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use domain::{
     context::RequestIds,
     ids::InstanceId,
     provider::ProviderKind,
+    record::Envelope,
     rng::Rng,
     secret::Secret,
     time::{ManualClock, Timestamp},
@@ -16,6 +17,7 @@ use domain::{
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use logstore::{
+    Journal, JournalConfig,
     catalog::{Catalog, CatalogConfig, Policy},
     fs::StdFs,
 };
@@ -31,7 +33,7 @@ use uuid::Uuid;
 use super::super::{Management, Origin, Settings};
 use crate::{
     directory::{Config, TokenDirectory},
-    manage::{Manage, credentials::Credentials, segments::Segments},
+    manage::{Manage, credentials::Credentials, reading::Reader, segments::Segments},
     metrics::Metrics,
     readiness::Readiness,
     system::SystemRng,
@@ -118,6 +120,22 @@ fn segments(dir: &std::path::Path, clock: Arc<ManualClock>) -> Segments {
     Segments { catalog, policy: Policy::default(), seal_now: Arc::new(|| Ok(0)) }
 }
 
+/// A journal that the tests write.
+fn journal(dir: &std::path::Path, clock: &Arc<ManualClock>) -> Arc<Journal> {
+    let envelope = Envelope { instance: InstanceId::parse("test").unwrap(), version: "0.0.0" };
+    let config = JournalConfig::new(logstore::journal_dir(dir));
+    let fs = Arc::new(StdFs);
+    Arc::new(Journal::open(config, envelope, fs, clock.clone(), Box::new(())).unwrap().0)
+}
+
+fn reader(dir: &std::path::Path, journal: Arc<Journal>, stop: &CancellationToken) -> Reader {
+    let (following, committed) = (Arc::clone(&journal), journal);
+    let follow = Arc::new(move |seq| following.follower(seq));
+    let committed = Arc::new(move || committed.committed());
+    let instance = InstanceId::parse("test").unwrap();
+    Reader::new(Arc::new(StdFs), dir, instance, follow, committed, stop.clone())
+}
+
 /// A management side with nothing listening.
 pub(crate) async fn management(
     dir: &std::path::Path,
@@ -144,6 +162,7 @@ pub(crate) async fn management(
         directory,
         levels: LevelControl::new(TraceLevel::Info),
         segments: segments(dir, Arc::clone(&clock)),
+        reader: reader(dir, journal(dir, &clock), stop),
         clock,
         rng: Arc::new(SystemRng),
         default_provider: "openai".into(),

@@ -37,9 +37,7 @@ pub(super) fn search(
 ) -> Result<Answer, Trouble> {
     let sources = Sources::open(fs, data_dir)?;
     let report = visiting(visit, |visit| {
-        Ok(engine::search(&sources, question, &mut |hit| {
-            visit(Found::of(hit.line, hit.context))
-        })?)
+        Ok(engine::search(&sources, question, &mut |hit| visit(Found::of(hit.line, hit.context)))?)
     })?;
     Ok(answer(question, report))
 }
@@ -68,11 +66,11 @@ pub(super) fn newest(
     let matched = report.matched;
     let mut answer = answer(&backwards, report);
     match held.oldest.take() {
-        None => {
-            held.lines.iter().rev().try_for_each(|(line, context)| {
-                visit(Found::of(line, *context))
-            })?
-        }
+        None => held
+            .lines
+            .iter()
+            .rev()
+            .try_for_each(|(line, context)| visit(Found::of(line, *context)))?,
         // Too many to be turned around in memory: now that it is known where
         // they begin, they are read again in the other direction.
         Some(oldest) => {
@@ -141,9 +139,10 @@ pub(super) fn stats(
 }
 
 pub(super) fn story(fs: &Arc<dyn Fs>, data_dir: &Path, id: &str) -> Result<Tale, Trouble> {
-    let story = story::gather(&Sources::open(fs, data_dir)?, id, None)?;
+    let story = story::gather(&Sources::open(fs, data_dir)?, id, &Search::new(Expr::All))?;
     let mut answer = answer(&Search::new(Expr::All), story.report);
     answer.matched = story.lines.len() as u64;
+    answer.explain = story.explain;
     let records = story.lines.iter().filter(|line| !line.sibling);
     let records = records.filter_map(|line| serde_json::from_slice::<Kept>(&line.line).ok());
     let kept = records.filter(|record| record.captured.is_some()).filter_map(|it| it.record_id);
