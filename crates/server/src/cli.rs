@@ -206,6 +206,18 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
                     return Ok(logs::TROUBLE);
                 }
             };
+            let server = match command.url() {
+                None => None,
+                Some(url) => match configured().map_err(anyhow::Error::from).and_then(|it| {
+                    logs::Remote::new(Client::remote(url, it.settings.management_token)?)
+                }) {
+                    Ok(server) => Some(Arc::new(server)),
+                    Err(error) => {
+                        writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
+                        return Ok(logs::TROUBLE);
+                    }
+                },
+            };
             let terminal = io::stdout().is_terminal();
             let is_plain = |name: &str| environment.get(name).is_some_and(|it| !it.is_empty());
             let is_dumb = environment.get("TERM").is_some_and(|it| it == "dumb");
@@ -220,6 +232,7 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
                 now: SystemClock.now(),
                 // SIGINT ends a follower: it writes nothing that could be torn.
                 stop: &|| false,
+                server,
             };
             Ok(logs::run(command, &mut around))
         }

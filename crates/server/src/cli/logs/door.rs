@@ -4,6 +4,7 @@
 
 mod directory;
 mod files;
+mod server;
 
 use std::{io, ops::ControlFlow, path::PathBuf, sync::Arc};
 
@@ -14,6 +15,7 @@ use logstore::{
     fs::{Fs, StdFs},
 };
 
+pub use self::server::Remote;
 use super::Trouble;
 use crate::manage::story::StoryLine;
 
@@ -23,6 +25,8 @@ pub(super) enum Door {
     Directory { fs: Arc<dyn Fs>, data_dir: PathBuf },
     /// Anybody's files of lines, `-` among them for standard input.
     Files { fs: Arc<dyn Fs>, paths: Vec<PathBuf> },
+    /// A server elsewhere, through its API.
+    Server(Arc<Remote>),
 }
 
 /// A line of an answer.
@@ -54,6 +58,8 @@ pub(super) struct Answer {
     pub missing: Vec<String>,
     /// Where each journal ended: what follows was not looked at.
     pub ends: Vec<Cursor>,
+    /// Where a server's tail goes on behind it.
+    pub tail: Option<String>,
     /// What `--explain` prints.
     pub explain: String,
 }
@@ -81,7 +87,7 @@ impl Door {
     pub fn check(&self) -> Result<(), Trouble> {
         match self {
             Self::Directory { data_dir, .. } => directory::check(data_dir),
-            Self::Files { .. } => Ok(()),
+            Self::Files { .. } | Self::Server(_) => Ok(()),
         }
     }
 
@@ -90,6 +96,7 @@ impl Door {
         match self {
             Self::Directory { fs, data_dir } => directory::search(fs, data_dir, question, visit),
             Self::Files { fs, paths } => files::search(fs, paths, question, visit),
+            Self::Server(server) => server.search(question, visit),
         }
     }
 
@@ -105,6 +112,7 @@ impl Door {
                 directory::newest(fs, data_dir, question, limit, visit)
             }
             Self::Files { fs, paths } => files::newest(fs, paths, question, limit, visit),
+            Self::Server(server) => server.newest(question, limit, visit),
         }
     }
 
@@ -112,6 +120,7 @@ impl Door {
         match self {
             Self::Directory { fs, data_dir } => directory::count(fs, data_dir, question),
             Self::Files { fs, paths } => files::count(fs, paths, question),
+            Self::Server(server) => server.count(question),
         }
     }
 
@@ -119,6 +128,7 @@ impl Door {
         match self {
             Self::Directory { fs, data_dir } => directory::stats(fs, data_dir, question, stats),
             Self::Files { fs, paths } => files::stats(fs, paths, question, stats),
+            Self::Server(server) => server.stats(question, stats),
         }
     }
 
@@ -127,6 +137,7 @@ impl Door {
         match self {
             Self::Directory { fs, data_dir } => directory::story(fs, data_dir, id),
             Self::Files { .. } => Err(Trouble::NotOfFiles("show is")),
+            Self::Server(server) => server.story(id),
         }
     }
 }
