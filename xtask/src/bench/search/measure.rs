@@ -32,12 +32,24 @@ pub struct Row {
     pub duck_peak_mb: Option<f64>,
     /// Rows that were compared and equal.
     pub compared: Option<u64>,
+    /// Why the question could not be measured, or whose answer differed.
+    pub trouble: Option<String>,
     #[serde(skip)]
     pub goal: Option<Goal>,
 }
 
 impl Row {
+    /// A row that says why there are no figures; the other questions go on.
+    pub fn failed(name: &str, goal: Option<Goal>, error: &anyhow::Error) -> Self {
+        println!("  FAILED: {name}: {error:#}");
+        let trouble = Some(format!("{error:#}"));
+        Self { name: name.to_owned(), goal, trouble, ..Self::default() }
+    }
+
     pub fn verdict(&self) -> Option<Verdict> {
+        if self.trouble.is_some() {
+            return Some(Verdict::Missed);
+        }
         let others = Times { ripgrep: self.ripgrep_ms, jq: self.jq_ms, duck: self.duck_ms };
         Some(self.goal?.judge(self.own_ms, others))
     }
@@ -56,10 +68,10 @@ pub struct Bench<'a> {
 
 impl Bench<'_> {
     /// All of a row.
-    pub fn ask(&mut self, question: &Question) -> Result<Row> {
+    pub fn ask(&mut self, question: &Question) -> Row {
         println!("  {}", question.name);
-        let row = self.measure(question);
-        row.with_context(|| format!("'{}'", question.name))
+        self.measure(question)
+            .unwrap_or_else(|error| Row::failed(question.name, question.goal, &error))
     }
 
     fn measure(&mut self, question: &Question) -> Result<Row> {
@@ -167,8 +179,19 @@ pub fn foreign(
     ask: &Ask,
     file: &Path,
     goal: Goal,
-) -> Result<Row> {
+) -> Row {
     println!("  {question}");
+    measure_foreign(bench, question, ask, file, goal)
+        .unwrap_or_else(|error| Row::failed(question, Some(goal), &error))
+}
+
+fn measure_foreign(
+    bench: &mut Bench<'_>,
+    question: &'static str,
+    ask: &Ask,
+    file: &Path,
+    goal: Goal,
+) -> Result<Row> {
     let asks = std::slice::from_ref(ask);
     let mut row = Row { name: question.to_owned(), goal: Some(goal), ..Row::default() };
     let binary = bench.ours.binary.clone();
@@ -180,7 +203,7 @@ pub fn foreign(
         let command = || tools::ripgrep(args, file);
         row.ripgrep_ms = bench.times(asks, |_, _| Ok(Some(timing::run(command())?.ms())))?;
         if timing::run(command())?.sorted_lines() != lines {
-            bail!("'{question}': ripgrep finds other lines");
+            bail!("ripgrep finds other lines");
         }
     }
     if let Some(filter) = &ask.jq {
@@ -194,7 +217,7 @@ pub fn foreign(
         ids.sort_unstable();
         others.sort_unstable();
         if ids != others {
-            bail!("'{question}': jq finds {} records, not {}", others.len(), ids.len());
+            bail!("jq finds {} records, not {}", others.len(), ids.len());
         }
     }
     row.compared = Some(lines.len() as u64);

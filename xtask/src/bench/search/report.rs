@@ -62,6 +62,11 @@ impl Report {
             for line in columns(&table(&part.rows)) {
                 println!("{line}");
             }
+            for row in &part.rows {
+                if let Some(trouble) = &row.trouble {
+                    println!("FAILED: {}: {trouble}", row.name);
+                }
+            }
         }
         println!();
         let mut rows = vec![["figure", "value", "goal", ""].map(str::to_owned).to_vec()];
