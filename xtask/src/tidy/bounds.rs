@@ -20,6 +20,7 @@ const FILES_ALLOWED: &[&str] = &[
     "crates/server/src/http/socket",
     "crates/server/src/system",
     "crates/server/src/trace",
+    "crates/generator/",
     "xtask/",
 ];
 
