@@ -184,45 +184,7 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             config::run(&command, environment, file, out)?;
             Ok(0)
         }
-        Command::Logs(command) => {
-            if let Some(args) = command.redaction() {
-                let status = logs::redact::run(args, environment, file, out, &mut io::stderr());
-                return Ok(status);
-            }
-            if let Some((order, data_dir)) = command.order() {
-                return Ok(order.carry_out(data_dir, environment, file, out).unwrap_or_else(
-                    |error| {
-                        writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
-                        logs::TROUBLE
-                    },
-                ));
-            }
-            let configured = || Config::load(environment, file);
-            let command = command.or_data_dir(|| configured().map(|it| it.settings.data_dir));
-            let command = match command {
-                Ok(command) => command,
-                Err(problems) => {
-                    writeln!(io::stderr(), "error: {problems}").unwrap_or_default();
-                    return Ok(logs::TROUBLE);
-                }
-            };
-            let terminal = io::stdout().is_terminal();
-            let is_plain = |name: &str| environment.get(name).is_some_and(|it| !it.is_empty());
-            let is_dumb = environment.get("TERM").is_some_and(|it| it == "dumb");
-            let watched = io::stderr().is_terminal() && !is_dumb;
-            let mut around = logs::Surroundings {
-                out: &mut io::BufWriter::with_capacity(LINES_BYTES, out),
-                err: &mut io::stderr(),
-                terminal,
-                color: terminal && !is_dumb && !is_plain("NO_COLOR"),
-                columns: terminal_columns().filter(|_| terminal),
-                meter: watched.then(|| Box::new(io::stderr()) as Box<dyn Write + Send>),
-                now: SystemClock.now(),
-                // SIGINT ends a follower: it writes nothing that could be torn.
-                stop: &|| false,
-            };
-            Ok(logs::run(command, &mut around))
-        }
+        Command::Logs(command) => Ok(read_lines(command, environment, file, out)),
         Command::Db(command) => {
             let config = Config::load(environment, file)?;
             in_runtime(db::run(&command, &config, out))?;
@@ -251,6 +213,50 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             place.manage(environment, file, out, work)
         }
     }
+}
+
+/// Exit statuses are its own, so it prints its errors itself.
+fn read_lines(
+    command: logs::LogsCommand,
+    environment: &Environment,
+    file: Option<&Path>,
+    out: &mut io::Stdout,
+) -> u8 {
+    let mut err = io::stderr();
+    if let Some(args) = command.redaction() {
+        return logs::redact::run(args, environment, file, out, &mut err);
+    }
+    if let Some((order, data_dir)) = command.order() {
+        let carried_out = order.carry_out(data_dir, environment, file, out);
+        return carried_out.unwrap_or_else(|error| {
+            writeln!(err, "error: {error:#}").unwrap_or_default();
+            logs::TROUBLE
+        });
+    }
+    let configured = || Config::load(environment, file);
+    let command = match command.or_data_dir(|| configured().map(|it| it.settings.data_dir)) {
+        Ok(command) => command,
+        Err(problems) => {
+            writeln!(err, "error: {problems}").unwrap_or_default();
+            return logs::TROUBLE;
+        }
+    };
+    let terminal = out.is_terminal();
+    let is_set = |name: &str| environment.get(name).is_some_and(|it| !it.is_empty());
+    let is_dumb = environment.get("TERM").is_some_and(|it| it == "dumb");
+    let watched = err.is_terminal() && !is_dumb;
+    let mut around = logs::Surroundings {
+        out: &mut io::BufWriter::with_capacity(LINES_BYTES, out),
+        err: &mut err,
+        terminal,
+        color: terminal && !is_dumb && !is_set("NO_COLOR"),
+        columns: terminal_columns().filter(|_| terminal),
+        meter: watched.then(|| Box::new(io::stderr()) as Box<dyn Write + Send>),
+        now: SystemClock.now(),
+        // SIGINT ends a follower: it writes nothing that could be torn.
+        stop: &|| false,
+    };
+    logs::run(command, &mut around)
 }
 
 /// Lines gather before they are written.

@@ -2,7 +2,7 @@
 //!
 //! Every command asks a [`Door`] and prints what it answers with.
 
-mod directory;
+mod data_dir;
 mod files;
 
 use std::{io, ops::ControlFlow, path::PathBuf, sync::Arc};
@@ -80,7 +80,7 @@ impl Door {
     /// Refuses a directory that holds nothing to read.
     pub fn check(&self) -> Result<(), Trouble> {
         match self {
-            Self::Directory { data_dir, .. } => directory::check(data_dir),
+            Self::Directory { data_dir, .. } => data_dir::check(data_dir),
             Self::Files { .. } => Ok(()),
         }
     }
@@ -88,7 +88,7 @@ impl Door {
     /// Visits the lines that match, in the order asked for.
     pub fn search(&self, question: &Search, visit: &mut Visit<'_>) -> Result<Answer, Trouble> {
         match self {
-            Self::Directory { fs, data_dir } => directory::search(fs, data_dir, question, visit),
+            Self::Directory { fs, data_dir } => data_dir::search(fs, data_dir, question, visit),
             Self::Files { fs, paths } => files::search(fs, paths, question, visit),
         }
     }
@@ -102,7 +102,7 @@ impl Door {
     ) -> Result<Answer, Trouble> {
         match self {
             Self::Directory { fs, data_dir } => {
-                directory::newest(fs, data_dir, question, limit, visit)
+                data_dir::newest(fs, data_dir, question, limit, visit)
             }
             Self::Files { fs, paths } => files::newest(fs, paths, question, limit, visit),
         }
@@ -110,14 +110,14 @@ impl Door {
 
     pub fn count(&self, question: &Search) -> Result<Answer, Trouble> {
         match self {
-            Self::Directory { fs, data_dir } => directory::count(fs, data_dir, question),
+            Self::Directory { fs, data_dir } => data_dir::count(fs, data_dir, question),
             Self::Files { fs, paths } => files::count(fs, paths, question),
         }
     }
 
     pub fn stats(&self, question: &Search, stats: &Stats) -> Result<(Table, Answer), Trouble> {
         match self {
-            Self::Directory { fs, data_dir } => directory::stats(fs, data_dir, question, stats),
+            Self::Directory { fs, data_dir } => data_dir::stats(fs, data_dir, question, stats),
             Self::Files { fs, paths } => files::stats(fs, paths, question, stats),
         }
     }
@@ -125,7 +125,7 @@ impl Door {
     /// The story of any id.
     pub fn story(&self, id: &str) -> Result<Tale, Trouble> {
         match self {
-            Self::Directory { fs, data_dir } => directory::story(fs, data_dir, id),
+            Self::Directory { fs, data_dir } => data_dir::story(fs, data_dir, id),
             Self::Files { .. } => Err(Trouble::NotOfFiles("show is")),
         }
     }
