@@ -184,58 +184,7 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             config::run(&command, environment, file, out)?;
             Ok(0)
         }
-        Command::Logs(command) => {
-            if let Some(args) = command.redaction() {
-                let status = logs::redact::run(args, environment, file, out, &mut io::stderr());
-                return Ok(status);
-            }
-            if let Some((order, data_dir)) = command.order() {
-                return Ok(order.carry_out(data_dir, environment, file, out).unwrap_or_else(
-                    |error| {
-                        writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
-                        logs::TROUBLE
-                    },
-                ));
-            }
-            let configured = || Config::load(environment, file);
-            let command = command.or_data_dir(|| configured().map(|it| it.settings.data_dir));
-            let command = match command {
-                Ok(command) => command,
-                Err(problems) => {
-                    writeln!(io::stderr(), "error: {problems}").unwrap_or_default();
-                    return Ok(logs::TROUBLE);
-                }
-            };
-            let server = match command.url() {
-                None => None,
-                Some(url) => match configured().map_err(anyhow::Error::from).and_then(|it| {
-                    logs::Remote::new(Client::remote(url, it.settings.management_token)?)
-                }) {
-                    Ok(server) => Some(Arc::new(server)),
-                    Err(error) => {
-                        writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
-                        return Ok(logs::TROUBLE);
-                    }
-                },
-            };
-            let terminal = io::stdout().is_terminal();
-            let is_plain = |name: &str| environment.get(name).is_some_and(|it| !it.is_empty());
-            let is_dumb = environment.get("TERM").is_some_and(|it| it == "dumb");
-            let watched = io::stderr().is_terminal() && !is_dumb;
-            let mut around = logs::Surroundings {
-                out: &mut io::BufWriter::with_capacity(LINES_BYTES, out),
-                err: &mut io::stderr(),
-                terminal,
-                color: terminal && !is_dumb && !is_plain("NO_COLOR"),
-                columns: terminal_columns().filter(|_| terminal),
-                meter: watched.then(|| Box::new(io::stderr()) as Box<dyn Write + Send>),
-                now: SystemClock.now(),
-                // SIGINT ends a follower: it writes nothing that could be torn.
-                stop: &|| false,
-                server,
-            };
-            Ok(logs::run(command, &mut around))
-        }
+        Command::Logs(command) => Ok(read_lines(command, environment, file, out)),
         Command::Db(command) => {
             let config = Config::load(environment, file)?;
             in_runtime(db::run(&command, &config, out))?;
@@ -264,6 +213,64 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             place.manage(environment, file, out, work)
         }
     }
+}
+
+/// `logs` tells of its troubles itself and always ends with a status as grep's.
+fn read_lines(
+    command: logs::LogsCommand,
+    environment: &Environment,
+    file: Option<&Path>,
+    out: &mut dyn Write,
+) -> u8 {
+    if let Some(args) = command.redaction() {
+        let status = logs::redact::run(args, environment, file, out, &mut io::stderr());
+        return status;
+    }
+    if let Some((order, data_dir)) = command.order() {
+        return order.carry_out(data_dir, environment, file, out).unwrap_or_else(|error| {
+            writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
+            logs::TROUBLE
+        });
+    }
+    let configured = || Config::load(environment, file);
+    let command = command.or_data_dir(|| configured().map(|it| it.settings.data_dir));
+    let command = match command {
+        Ok(command) => command,
+        Err(problems) => {
+            writeln!(io::stderr(), "error: {problems}").unwrap_or_default();
+            return logs::TROUBLE;
+        }
+    };
+    let server = match command.url() {
+        None => None,
+        Some(url) => match configured()
+            .map_err(anyhow::Error::from)
+            .and_then(|it| logs::Remote::new(Client::remote(url, it.settings.management_token)?))
+        {
+            Ok(server) => Some(Arc::new(server)),
+            Err(error) => {
+                writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
+                return logs::TROUBLE;
+            }
+        },
+    };
+    let terminal = io::stdout().is_terminal();
+    let is_plain = |name: &str| environment.get(name).is_some_and(|it| !it.is_empty());
+    let is_dumb = environment.get("TERM").is_some_and(|it| it == "dumb");
+    let watched = io::stderr().is_terminal() && !is_dumb;
+    let mut around = logs::Surroundings {
+        out: &mut io::BufWriter::with_capacity(LINES_BYTES, out),
+        err: &mut io::stderr(),
+        terminal,
+        color: terminal && !is_dumb && !is_plain("NO_COLOR"),
+        columns: terminal_columns().filter(|_| terminal),
+        meter: watched.then(|| Box::new(io::stderr()) as Box<dyn Write + Send>),
+        now: SystemClock.now(),
+        // SIGINT ends a follower: it writes nothing that could be torn.
+        stop: &|| false,
+        server,
+    };
+    logs::run(command, &mut around)
 }
 
 /// Lines gather before they are written.

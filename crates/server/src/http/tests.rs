@@ -5,6 +5,6 @@
 mod changes;
 pub(crate) mod harness;
 mod inputs;
-pub(crate) mod logs;
+pub(crate) mod lines;
 mod roles;
 mod secrets;

@@ -11,7 +11,7 @@ use crate::{
     cli::client::Client,
     http::tests::{
         harness::{ROOT, START, Server},
-        logs::{SOMEBODY, record},
+        lines::{SOMEBODY, record},
     },
 };
 

@@ -228,7 +228,7 @@ async fn wrong_questions_are_refused_with_their_place() {
 }
 
 #[tokio::test]
-async fn the_audit_log_hears_of_it() {
+async fn the_audit_tells_of_it() {
     let server = Server::start().await;
     server.append((0..3).map(|n| record(n, SOMEBODY, ""))).await;
     for _ in 0..3 {
