@@ -184,45 +184,7 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             config::run(&command, environment, file, out)?;
             Ok(0)
         }
-        Command::Logs(command) => {
-            if let Some(args) = command.redaction() {
-                let status = logs::redact::run(args, environment, file, out, &mut io::stderr());
-                return Ok(status);
-            }
-            if let Some((order, data_dir)) = command.order() {
-                return Ok(order.carry_out(data_dir, environment, file, out).unwrap_or_else(
-                    |error| {
-                        writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
-                        logs::TROUBLE
-                    },
-                ));
-            }
-            let configured = || Config::load(environment, file);
-            let command = command.or_data_dir(|| configured().map(|it| it.settings.data_dir));
-            let command = match command {
-                Ok(command) => command,
-                Err(problems) => {
-                    writeln!(io::stderr(), "error: {problems}").unwrap_or_default();
-                    return Ok(logs::TROUBLE);
-                }
-            };
-            let terminal = io::stdout().is_terminal();
-            let is_plain = |name: &str| environment.get(name).is_some_and(|it| !it.is_empty());
-            let is_dumb = environment.get("TERM").is_some_and(|it| it == "dumb");
-            let watched = io::stderr().is_terminal() && !is_dumb;
-            let mut around = logs::Surroundings {
-                out: &mut io::BufWriter::with_capacity(LINES_BYTES, out),
-                err: &mut io::stderr(),
-                terminal,
-                color: terminal && !is_dumb && !is_plain("NO_COLOR"),
-                columns: terminal_columns().filter(|_| terminal),
-                meter: watched.then(|| Box::new(io::stderr()) as Box<dyn Write + Send>),
-                now: SystemClock.now(),
-                // SIGINT ends a follower: it writes nothing that could be torn.
-                stop: &|| false,
-            };
-            Ok(logs::run(command, &mut around))
-        }
+        Command::Logs(command) => run_logs_command(command, environment, file, out),
         Command::Db(command) => {
             let config = Config::load(environment, file)?;
             in_runtime(db::run(&command, &config, out))?;
@@ -259,6 +221,50 @@ const LINES_BYTES: usize = 64 * 1024;
 fn terminal_columns() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// What is kept: read here, or changed through whoever may.
+fn run_logs_command(
+    command: logs::LogsCommand,
+    environment: &Environment,
+    file: Option<&Path>,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    if let Some(args) = command.redaction() {
+        let status = logs::redact::run(args, environment, file, out, &mut io::stderr());
+        return Ok(status);
+    }
+    if let Some((order, data_dir)) = command.order() {
+        return Ok(order.carry_out(data_dir, environment, file, out).unwrap_or_else(|error| {
+            writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
+            logs::TROUBLE
+        }));
+    }
+    let configured = || Config::load(environment, file);
+    let command = command.or_data_dir(|| configured().map(|it| it.settings.data_dir));
+    let command = match command {
+        Ok(command) => command,
+        Err(problems) => {
+            writeln!(io::stderr(), "error: {problems}").unwrap_or_default();
+            return Ok(logs::TROUBLE);
+        }
+    };
+    let terminal = io::stdout().is_terminal();
+    let is_plain = |name: &str| environment.get(name).is_some_and(|it| !it.is_empty());
+    let is_dumb = environment.get("TERM").is_some_and(|it| it == "dumb");
+    let watched = io::stderr().is_terminal() && !is_dumb;
+    let mut around = logs::Surroundings {
+        out: &mut io::BufWriter::with_capacity(LINES_BYTES, out),
+        err: &mut io::stderr(),
+        terminal,
+        color: terminal && !is_dumb && !is_plain("NO_COLOR"),
+        columns: terminal_columns().filter(|_| terminal),
+        meter: watched.then(|| Box::new(io::stderr()) as Box<dyn Write + Send>),
+        now: SystemClock.now(),
+        // SIGINT ends a follower: it writes nothing that could be torn.
+        stop: &|| false,
+    };
+    Ok(logs::run(command, &mut around))
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<u8> {
