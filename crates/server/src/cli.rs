@@ -184,7 +184,7 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             config::run(&command, environment, file, out)?;
             Ok(0)
         }
-        Command::Logs(command) => run_logs_command(command, environment, file, out),
+        Command::Logs(command) => read_or_keep(command, environment, file, out),
         Command::Db(command) => {
             let config = Config::load(environment, file)?;
             in_runtime(db::run(&command, &config, out))?;
@@ -224,7 +224,7 @@ fn terminal_columns() -> Option<usize> {
 }
 
 /// What is kept: read here, or changed through whoever may.
-fn run_logs_command(
+fn read_or_keep(
     command: logs::LogsCommand,
     environment: &Environment,
     file: Option<&Path>,
