@@ -215,46 +215,60 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
     }
 }
 
-/// Exit statuses are its own, so it prints its errors itself.
+/// `logs` tells of its troubles itself and always ends with a status as grep's.
 fn read_lines(
     command: logs::LogsCommand,
     environment: &Environment,
     file: Option<&Path>,
-    out: &mut io::Stdout,
+    out: &mut dyn Write,
 ) -> u8 {
-    let mut err = io::stderr();
     if let Some(args) = command.redaction() {
-        return logs::redact::run(args, environment, file, out, &mut err);
+        let status = logs::redact::run(args, environment, file, out, &mut io::stderr());
+        return status;
     }
     if let Some((order, data_dir)) = command.order() {
-        let carried_out = order.carry_out(data_dir, environment, file, out);
-        return carried_out.unwrap_or_else(|error| {
-            writeln!(err, "error: {error:#}").unwrap_or_default();
+        return order.carry_out(data_dir, environment, file, out).unwrap_or_else(|error| {
+            writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
             logs::TROUBLE
         });
     }
     let configured = || Config::load(environment, file);
-    let command = match command.or_data_dir(|| configured().map(|it| it.settings.data_dir)) {
+    let command = command.or_data_dir(|| configured().map(|it| it.settings.data_dir));
+    let command = match command {
         Ok(command) => command,
         Err(problems) => {
-            writeln!(err, "error: {problems}").unwrap_or_default();
+            writeln!(io::stderr(), "error: {problems}").unwrap_or_default();
             return logs::TROUBLE;
         }
     };
-    let terminal = out.is_terminal();
-    let is_set = |name: &str| environment.get(name).is_some_and(|it| !it.is_empty());
+    let server = match command.url() {
+        None => None,
+        Some(url) => match configured()
+            .map_err(anyhow::Error::from)
+            .and_then(|it| logs::Remote::new(Client::remote(url, it.settings.management_token)?))
+        {
+            Ok(server) => Some(Arc::new(server)),
+            Err(error) => {
+                writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
+                return logs::TROUBLE;
+            }
+        },
+    };
+    let terminal = io::stdout().is_terminal();
+    let is_plain = |name: &str| environment.get(name).is_some_and(|it| !it.is_empty());
     let is_dumb = environment.get("TERM").is_some_and(|it| it == "dumb");
-    let watched = err.is_terminal() && !is_dumb;
+    let watched = io::stderr().is_terminal() && !is_dumb;
     let mut around = logs::Surroundings {
         out: &mut io::BufWriter::with_capacity(LINES_BYTES, out),
-        err: &mut err,
+        err: &mut io::stderr(),
         terminal,
-        color: terminal && !is_dumb && !is_set("NO_COLOR"),
+        color: terminal && !is_dumb && !is_plain("NO_COLOR"),
         columns: terminal_columns().filter(|_| terminal),
         meter: watched.then(|| Box::new(io::stderr()) as Box<dyn Write + Send>),
         now: SystemClock.now(),
         // SIGINT ends a follower: it writes nothing that could be torn.
         stop: &|| false,
+        server,
     };
     logs::run(command, &mut around)
 }

@@ -113,7 +113,9 @@ impl Check<'_> {
         }
         if books.missing > 0 {
             let lines = books.missing;
-            report.find(format!("{instance}: {lines} lines were damaged before they were sealed"));
+            report.find(format!(
+                "{instance}: {lines} lines are damaged or missing in files that were sealed"
+            ));
         }
         if books.boot.contradictions > 0 {
             let times = books.boot.contradictions;
@@ -126,7 +128,7 @@ impl Check<'_> {
         }
         if books.first_line > 1 {
             let first = books.first_line;
-            report.notes.push(format!("{instance}: lines before {first} are not counted"));
+            report.notes.push(format!("{instance}: lines before {first} are not here any more"));
         }
     }
 

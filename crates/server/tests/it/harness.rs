@@ -192,13 +192,14 @@ impl Home {
     }
 
     pub async fn start_showing(&self, stdout: Stdio) -> Proxy {
-        let known = self.addresses().len();
+        let known = self.readinesses();
         let mut proxy = self.spawn(stdout);
         proxy.address = eventually("the server is ready", async || {
             if let Some(status) = proxy.child.try_wait().unwrap() {
                 panic!("the server ended: {status}\n{}", self.errors());
             }
-            self.addresses().get(known).copied()
+            let fresh = self.readinesses().into_iter().find(|it| !known.contains(it));
+            fresh.map(|(_, address)| address)
         })
         .await;
         proxy
@@ -221,9 +222,9 @@ impl Home {
         std::fs::read_to_string(self.dir.path().join("stderr")).unwrap_or_default()
     }
 
-    /// The addresses of all servers that said that they are ready.
-    fn addresses(&self) -> Vec<SocketAddr> {
-        let mut addresses = Vec::new();
+    /// When which server said that it is ready, as far as it is not sealed.
+    fn readinesses(&self) -> Vec<(String, SocketAddr)> {
+        let mut found = Vec::new();
         for file in self.journal_files() {
             // A file may go between the listing and the look.
             let text = std::fs::read(file).unwrap_or_default();
@@ -232,12 +233,11 @@ impl Home {
                     continue;
                 }
                 let Ok(line) = serde_json::from_slice::<Value>(line) else { continue };
-                addresses.extend(
-                    line["address"].as_str().and_then(|text| text.parse::<SocketAddr>().ok()),
-                );
+                let address = line["address"].as_str().and_then(|text| text.parse().ok());
+                found.extend(address.map(|address| (line["ts"].to_string(), address)));
             }
         }
-        addresses
+        found
     }
 
     /// Every committed record, as the command line reads them.

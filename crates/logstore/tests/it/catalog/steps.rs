@@ -1,5 +1,7 @@
 //! Each step as it should go, on real files.
 
+#![expect(clippy::single_range_in_vec_init, reason = "a list of batches, of which some have one")]
+
 use std::{sync::Arc, time::Duration};
 
 use domain::{record::Envelope, time::Timestamp};
@@ -22,10 +24,10 @@ fn place() -> (tempfile::TempDir, Place) {
 }
 
 /// Journals with a rotation after each list of records.
-fn write(place: &Place, ledger: &Ledger, lists: &[std::ops::Range<u128>]) {
+fn write(place: &Place, ledger: &Ledger, lists: &[(u128, u128)]) {
     let journal = place.journal().unwrap();
-    for list in lists {
-        for number in list.clone() {
+    for (from, to) in lists {
+        for number in *from..*to {
             ledger.write(&journal, number);
         }
         journal.turn(Duration::from_secs(20)).unwrap();
@@ -42,7 +44,7 @@ fn journal_files(place: &Place) -> usize {
 fn sealed_lines_come_back_exactly_and_the_journal_goes_behind_its_readers() {
     let (_dir, place) = place();
     let ledger = Ledger::default();
-    write(&place, &ledger, &[1..40, 40..80, 80..100]);
+    write(&place, &ledger, &[(1, 40), (40, 80), (80, 100)]);
     let before = place.lines();
     assert_eq!(before.len(), 99 * 2);
     let catalog = place.catalog().unwrap();
@@ -66,7 +68,7 @@ fn sealed_lines_come_back_exactly_and_the_journal_goes_behind_its_readers() {
     assert_eq!(dates.into_iter().collect::<Vec<_>>(), ["date=2025-11-22", "date=2025-11-23"]);
     assert_eq!(snapshot.rows(Dataset::Records), 99);
     // The next start goes on behind what is sealed.
-    write(&place, &ledger, &[100..110]);
+    write(&place, &ledger, &[(100, 110)]);
     ledger.assert_kept(&place, "after a restart");
     place.assert_consistent("after a restart");
 }
@@ -75,10 +77,10 @@ fn sealed_lines_come_back_exactly_and_the_journal_goes_behind_its_readers() {
 fn numbers_that_are_sealed_are_never_given_out_again() {
     let (_dir, place) = place();
     let ledger = Ledger::default();
-    write(&place, &ledger, &[1..20]);
+    write(&place, &ledger, &[(1, 20)]);
     place.seal(&place.catalog().unwrap());
     std::fs::remove_dir_all(logstore::journal_dir(&place.dir)).unwrap();
-    write(&place, &ledger, &[20..30]);
+    write(&place, &ledger, &[(20, 30)]);
     place.seal(&place.catalog().unwrap());
     ledger.assert_kept(&place, "without the journal");
 }
@@ -87,7 +89,7 @@ fn numbers_that_are_sealed_are_never_given_out_again() {
 fn hours_and_days_come_together_row_for_row() {
     let (_dir, place) = place();
     let ledger = Ledger::default();
-    write(&place, &ledger, &[1..30, 30..60, 60..90, 90..120]);
+    write(&place, &ledger, &[(1, 30), (30, 60), (60, 90), (90, 120)]);
     let before = place.lines();
     let catalog = place.catalog().unwrap();
     place.seal(&catalog);
@@ -114,7 +116,7 @@ fn hours_and_days_come_together_row_for_row() {
 fn retention_drops_dates_by_dataset_and_then_the_oldest_by_size() {
     let (_dir, place) = place();
     let ledger = Ledger::default();
-    write(&place, &ledger, &[1..40, 40..80]);
+    write(&place, &ledger, &[(1, 40), (40, 80)]);
     let catalog = place.catalog().unwrap();
     place.seal(&catalog);
     let policy = Policy { traces_micros: DAY, ..Policy::default() };
@@ -145,7 +147,7 @@ fn retention_drops_dates_by_dataset_and_then_the_oldest_by_size() {
 fn an_erasure_takes_one_project_and_nothing_else() {
     let (_dir, place) = place();
     let ledger = Ledger::default();
-    write(&place, &ledger, &[1..60, 60..100]);
+    write(&place, &ledger, &[(1, 60), (60, 100)]);
     let catalog = place.catalog().unwrap();
     place.seal(&catalog);
     catalog.drop_sealed(u64::MAX).unwrap();
@@ -201,7 +203,7 @@ fn a_dead_instances_journal_is_adopted_under_its_own_name() {
     intake.open(crate::support::opening(500));
     until("the opening is appended", || journal.accounts().queue_items == 0);
     drop(journal);
-    write(&place, &ledger, &[100..120]);
+    write(&place, &ledger, &[(100, 120)]);
     let catalog = place.catalog().unwrap();
     let adopted = catalog.adopt().unwrap();
     assert_eq!(adopted.len(), 1);
@@ -251,11 +253,11 @@ fn the_sealer_keeps_up_with_a_journal_and_ends_with_it() {
 fn clock_steps_and_disorder_change_dates_and_nothing_else() {
     let (_dir, place) = place();
     let ledger = Ledger::default();
-    write(&place, &ledger, &[1..10]);
+    write(&place, &ledger, &[(1, 10)]);
     place.clock.advance_micros(-365 * DAY);
-    write(&place, &ledger, &[10..20]);
+    write(&place, &ledger, &[(10, 20)]);
     place.clock.advance_micros(2 * 365 * DAY);
-    write(&place, &ledger, &[20..30]);
+    write(&place, &ledger, &[(20, 30)]);
     let before = place.lines();
     let catalog = place.catalog().unwrap();
     place.seal(&catalog);

@@ -8,9 +8,9 @@ use logstore::fs::StdFs;
 use super::*;
 
 #[derive(Debug, Parser)]
-struct Cli {
+pub(super) struct Cli {
     #[command(flatten)]
-    logs: LogsCommand,
+    pub(super) logs: LogsCommand,
 }
 
 impl<'a> Surroundings<'a> {
@@ -18,7 +18,7 @@ impl<'a> Surroundings<'a> {
     pub(super) fn test(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
         let (terminal, color, columns, meter) = (false, false, None, None);
         let (now, stop) = (Timestamp::EPOCH, &|| true);
-        Self { out, err, terminal, color, columns, meter, now, stop }
+        Self { out, err, terminal, color, columns, meter, now, stop, server: None }
     }
 }
 
