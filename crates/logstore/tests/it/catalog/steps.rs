@@ -1,7 +1,5 @@
 //! Each step as it should go, on real files.
 
-#![expect(clippy::single_range_in_vec_init, reason = "a list of batches, of which some have one")]
-
 use std::{sync::Arc, time::Duration};
 
 use domain::{record::Envelope, time::Timestamp};
