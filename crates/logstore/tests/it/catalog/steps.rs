@@ -92,14 +92,14 @@ fn hours_and_days_come_together_row_for_row() {
     let catalog = place.catalog().unwrap();
     place.seal(&catalog);
     let sealed = snapshot(&*place.fs, &place.dir).unwrap().segments.len();
-    assert_eq!(sealed, 12);
+    assert!(sealed >= 12, "four files, three kinds of segments: {sealed}");
     place.clock.advance_micros(2 * HOUR);
     let mut made = 0;
     while catalog.compact_one().unwrap().is_some() {
         made += 1;
     }
     assert_eq!(made, 3, "records of two dates, traces of one");
-    assert_eq!(catalog.sweep().unwrap(), 12);
+    assert_eq!(catalog.sweep().unwrap(), sealed as u64);
     assert_eq!(place.lines(), before);
     place.assert_consistent("compacted");
     let snapshot = snapshot(&*place.fs, &place.dir).unwrap();
@@ -107,7 +107,8 @@ fn hours_and_days_come_together_row_for_row() {
     assert!(snapshot.segments.iter().all(|it| it.info.level == 1));
     let events = place.events.lock();
     let merged = events.iter().filter(|it| it.kind == EventKind::Compacted);
-    assert_eq!(merged.map(|it| it.replaced.len()).collect::<Vec<_>>(), [4, 4, 4]);
+    let replaced: Vec<usize> = merged.map(|it| it.replaced.len()).collect();
+    assert_eq!((replaced.len(), replaced.iter().sum()), (3, sealed), "{replaced:?}");
 }
 
 #[test]
@@ -121,8 +122,14 @@ fn retention_drops_dates_by_dataset_and_then_the_oldest_by_size() {
     assert_eq!(catalog.prune(&policy, false).unwrap().files, 0, "nothing is old");
     // The date ends fourteen hours later, and a day after that it is old.
     place.clock.advance_micros(14 * HOUR + DAY);
+    let files = |wanted: &dyn Fn(&SealedFile) -> bool| {
+        let segments = snapshot(&*place.fs, &place.dir).unwrap().segments;
+        segments.iter().filter(|it| wanted(&it.info)).count() as u64
+    };
+    // How many there are depends on when the writer turned its files.
+    let of_traces = files(&|file| file.dataset == Dataset::Traces);
     let dry = catalog.prune(&policy, true).unwrap();
-    assert_eq!((dry.files, dry.rows), (2, 79));
+    assert_eq!((dry.files, dry.rows), (of_traces, 79));
     assert_eq!(catalog.prune(&policy, false).unwrap(), dry);
     let rows = |dataset| snapshot(&*place.fs, &place.dir).unwrap().rows(dataset);
     assert_eq!((rows(Dataset::Records), rows(Dataset::Traces)), (79, 0));
@@ -133,11 +140,13 @@ fn retention_drops_dates_by_dataset_and_then_the_oldest_by_size() {
 
     let held = |file: &SealedFile| file.date() == "date=2025-11-22";
     let small = Policy { bytes_max: Some(1), hold: Arc::new(held), ..Policy::default() };
+    let (to_hold, all) = (files(&held), files(&|_| true));
     let report = catalog.prune(&small, false).unwrap();
-    assert_eq!((report.files, report.held), (2, 2));
+    assert!(to_hold > 0 && to_hold < all, "{to_hold} of {all}");
+    assert_eq!((report.files, report.held), (all - to_hold, to_hold));
     assert!(report.bytes_over > 0, "what is held is larger than the cap");
     let left = snapshot(&*place.fs, &place.dir).unwrap().segments;
-    assert!(left.iter().all(|it| held(&it.info)) && left.len() == 2);
+    assert!(left.iter().all(|it| held(&it.info)) && left.len() as u64 == to_hold);
     place.assert_consistent("pruned by size");
 }
 
