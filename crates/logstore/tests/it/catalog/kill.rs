@@ -27,6 +27,8 @@ const CHILD_DIR: &str = "CATALOG_KILL_TEST_DIR";
 const CHILD_BASE: &str = "CATALOG_KILL_TEST_BASE";
 const LIVES: u128 = 200;
 const NUMBERS_PER_LIFE: u128 = 1_000_000;
+/// Closed lines that may wait to be sealed.
+const WAITING_MAX: u64 = 200;
 /// How often everything is looked at.
 const LOOK_EVERY: u128 = 50;
 
@@ -55,7 +57,7 @@ fn child() {
         drop_interval: Duration::from_millis(1),
         ..SealerConfig::new(Box::new(move || reader.committed()), keeps_all())
     };
-    let _sealer = Sealer::start(catalog, journal.closed_files(), config).unwrap();
+    let _sealer = Sealer::start(Arc::clone(&catalog), journal.closed_files(), config).unwrap();
     let intake = journal.intake();
     for number in base + 1.. {
         while intake.reserve().is_err() {
@@ -65,7 +67,8 @@ fn child() {
         if number % 10 == 0 && number < base + 500 {
             continue;
         }
-        if number % 7 == 0 {
+        // So much waits to be sealed that a life can end at every step.
+        while journal.closed_to() > catalog.figures().sealed_to + WAITING_MAX {
             std::thread::sleep(Duration::from_micros(500));
         }
         let acknowledge = move |stored: bool| {
