@@ -56,6 +56,7 @@ cargo xtask TASK
                   --records N (5000000)  --copies N (20)  --seed S (42)
                   --quick         few records and runs: proves the harness
                   --fresh         writes the records anew
+                  --built         measures the binaries that are there
                   --json FILE     every figure
                   --check         fail when a goal is missed
 ";

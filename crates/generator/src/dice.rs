@@ -46,7 +46,7 @@ impl Dice {
 
     /// A value whose logarithm is normal: `median` in the middle, and e to the
     /// `spread` away from it where two of three lie within.
-    pub fn log_normal(&self, median: f64, spread: f64) -> f64 {
+    pub fn lognormal(&self, median: f64, spread: f64) -> f64 {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         median * (spread * radius * (TAU * self.unit()).cos()).exp()
     }
@@ -127,9 +127,9 @@ mod tests {
     }
 
     #[test]
-    fn half_of_log_normal_values_lie_below_the_median() {
+    fn half_of_lognormal_values_lie_below_the_median() {
         let dice = Dice::new(7, 0, 1);
-        let below = (0..10_000).filter(|_| dice.log_normal(100.0, 0.6) < 100.0).count();
+        let below = (0..10_000).filter(|_| dice.lognormal(100.0, 0.6) < 100.0).count();
         assert!((4_800..5_200).contains(&below), "{below}");
     }
 }

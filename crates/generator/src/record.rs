@@ -108,8 +108,8 @@ impl Records {
     }
 
     fn exchange(&self, record: &mut Record, model: &Model, failing: Option<&Failing>, dice: &Dice) {
-        record.overhead_us = Some(dice.log_normal(48.0, 0.5) as u64 + 9);
-        record.request_bytes = (model.input_tokens.max(40.0) * dice.log_normal(4.6, 0.8)) as u64;
+        record.overhead_us = Some(dice.lognormal(48.0, 0.5) as u64 + 9);
+        record.request_bytes = (model.input_tokens.max(40.0) * dice.lognormal(4.6, 0.8)) as u64;
         if let Some(failing) = failing {
             fail(record, failing, dice);
         } else {
@@ -249,10 +249,10 @@ fn request_id(project: &Project, ts: domain::time::Timestamp, dice: &Dice) -> Re
 
 fn duration_us(model: &Model, failing: Option<&Failing>, dice: &Dice) -> u64 {
     let millis = match failing {
-        Some(failing) if !failing.attempted => dice.log_normal(0.16, 0.4),
+        Some(failing) if !failing.attempted => dice.lognormal(0.16, 0.4),
         Some(failing) if failing.outcome == Outcome::Timeout => 60_000.0 + dice.unit() * 40.0,
-        Some(failing) if !failing.partial => dice.log_normal(260.0, 0.8),
-        _ => dice.log_normal(model.latency_ms, model.spread),
+        Some(failing) if !failing.partial => dice.lognormal(260.0, 0.8),
+        _ => dice.lognormal(model.latency_ms, model.spread),
     };
     (millis * 1000.0) as u64
 }
@@ -268,7 +268,7 @@ fn fail(record: &mut Record, failing: &Failing, dice: &Dice) {
 }
 
 fn usage(model: &Model, partial: bool, dice: &Dice) -> Usage {
-    let draw = |median: f64| (median > 0.0).then(|| dice.log_normal(median, 0.9) as u64 + 1);
+    let draw = |median: f64| (median > 0.0).then(|| dice.lognormal(median, 0.9) as u64 + 1);
     let input_tokens = draw(model.input_tokens);
     let output_tokens = draw(model.output_tokens)
         .map(|tokens| if partial { (tokens as f64 * dice.unit()) as u64 } else { tokens });

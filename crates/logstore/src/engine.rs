@@ -16,7 +16,6 @@
 
 mod aggregate;
 mod ask;
-mod bodies;
 mod captured;
 mod check;
 mod context;
@@ -44,7 +43,6 @@ mod tally;
 
 pub use aggregate::{Aggregate, Row};
 pub use ask::{BadPosition, Budget, Cancel, Hit, Order, Position, Search, Tell};
-pub use bodies::{FoundBodies, bodies};
 pub use doors::{count, search, search_bodies, stats};
 pub use filter::Filter;
 pub use report::{EngineError, Explain, Problem, Progress, Report, Stop};

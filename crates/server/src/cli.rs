@@ -184,7 +184,7 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             config::run(&command, environment, file, out)?;
             Ok(0)
         }
-        Command::Logs(command) => read_or_keep(command, environment, file, out),
+        Command::Logs(command) => Ok(read_lines(command, environment, file, out)),
         Command::Db(command) => {
             let config = Config::load(environment, file)?;
             in_runtime(db::run(&command, &config, out))?;
@@ -215,30 +215,22 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
     }
 }
 
-/// Lines gather before they are written.
-const LINES_BYTES: usize = 64 * 1024;
-
-fn terminal_columns() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
-}
-
-/// What is kept: read here, or changed through whoever may.
-fn read_or_keep(
+/// `logs` tells of its troubles itself and always ends with a status as grep's.
+fn read_lines(
     command: logs::LogsCommand,
     environment: &Environment,
     file: Option<&Path>,
     out: &mut dyn Write,
-) -> anyhow::Result<u8> {
+) -> u8 {
     if let Some(args) = command.redaction() {
         let status = logs::redact::run(args, environment, file, out, &mut io::stderr());
-        return Ok(status);
+        return status;
     }
     if let Some((order, data_dir)) = command.order() {
-        return Ok(order.carry_out(data_dir, environment, file, out).unwrap_or_else(|error| {
+        return order.carry_out(data_dir, environment, file, out).unwrap_or_else(|error| {
             writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
             logs::TROUBLE
-        }));
+        });
     }
     let configured = || Config::load(environment, file);
     let command = command.or_data_dir(|| configured().map(|it| it.settings.data_dir));
@@ -246,8 +238,21 @@ fn read_or_keep(
         Ok(command) => command,
         Err(problems) => {
             writeln!(io::stderr(), "error: {problems}").unwrap_or_default();
-            return Ok(logs::TROUBLE);
+            return logs::TROUBLE;
         }
+    };
+    let server = match command.url() {
+        None => None,
+        Some(url) => match configured()
+            .map_err(anyhow::Error::from)
+            .and_then(|it| logs::Remote::new(Client::remote(url, it.settings.management_token)?))
+        {
+            Ok(server) => Some(Arc::new(server)),
+            Err(error) => {
+                writeln!(io::stderr(), "error: {error:#}").unwrap_or_default();
+                return logs::TROUBLE;
+            }
+        },
     };
     let terminal = io::stdout().is_terminal();
     let is_plain = |name: &str| environment.get(name).is_some_and(|it| !it.is_empty());
@@ -263,8 +268,17 @@ fn read_or_keep(
         now: SystemClock.now(),
         // SIGINT ends a follower: it writes nothing that could be torn.
         stop: &|| false,
+        server,
     };
-    Ok(logs::run(command, &mut around))
+    logs::run(command, &mut around)
+}
+
+/// Lines gather before they are written.
+const LINES_BYTES: usize = 64 * 1024;
+
+fn terminal_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<u8> {

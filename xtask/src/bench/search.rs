@@ -77,6 +77,8 @@ pub struct Options {
     pub copies: u32,
     pub runs: usize,
     pub fresh: bool,
+    /// Measures the binaries that are there.
+    built: bool,
     json: Option<PathBuf>,
     check: bool,
 }
@@ -90,6 +92,7 @@ pub fn run(mut args: Args) -> Result<()> {
         copies: args.value("--copies")?.unwrap_or(if quick { 2 } else { COPIES }),
         runs: if quick { 1 } else { RUNS },
         fresh: args.flag("--fresh"),
+        built: args.flag("--built"),
         json: args.value("--json")?,
         check: args.flag("--check"),
     };
@@ -110,7 +113,7 @@ fn measure(options: &Options) -> Result<Report> {
         Ok(python) => python,
         Err(why) => bail!("the benchmark compares with DuckDB: {why}"),
     };
-    let (binary, generator) = build()?;
+    let (binary, generator) = build(options.built)?;
     let data = Data::prepare(options, &generator)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut duck = Duck::open(&python, &data::views(&binary, &data.sealed)?, cores)?;
@@ -161,10 +164,12 @@ fn measure(options: &Options) -> Result<Report> {
 }
 
 /// Both in one command: cargo would build what they share twice otherwise.
-fn build() -> Result<(PathBuf, PathBuf)> {
+fn build(built: bool) -> Result<(PathBuf, PathBuf)> {
     let feature = format!("server/{}", product::FEATURE);
     let args = ["build", "--release", "--locked", "--features", &feature];
-    shell::run(shell::cargo(args.into_iter().chain(["-p", "server", "-p", "generator"])))?;
+    if !built {
+        shell::run(shell::cargo(args.into_iter().chain(["-p", "server", "-p", "generator"])))?;
+    }
     let release = shell::target_dir().join("release");
     Ok((release.join("llm-proxy"), release.join("generator")))
 }

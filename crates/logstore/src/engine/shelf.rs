@@ -35,10 +35,6 @@ impl Shelf {
         Self { fs, state: Mutex::default() }
     }
 
-    pub(crate) fn fs(&self) -> &Arc<dyn Fs> {
-        &self.fs
-    }
-
     /// The segment of a file, and whether it had to be opened.
     pub(crate) fn take(&self, path: &Path) -> Result<(Arc<Segment>, bool), SegmentError> {
         {

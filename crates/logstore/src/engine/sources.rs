@@ -194,20 +194,6 @@ impl Sources {
         self.hot.iter().chain(&self.bodies).for_each(|file| file.damage(counters));
     }
 
-    /// The sealed files of a dataset, as sources of the first plan.
-    pub(crate) fn sealed_parts(&self, dataset: Dataset) -> impl Iterator<Item = Part> {
-        self.parts(dataset, 0).skip(self.hot.len())
-    }
-
-    /// The journal's files that are not sealed.
-    pub(crate) fn hot_paths(&self) -> impl Iterator<Item = &Path> {
-        self.hot.iter().map(|file| file.path.as_path())
-    }
-
-    pub(crate) fn fs(&self) -> &Arc<dyn Fs> {
-        self.shelf.fs()
-    }
-
     pub(crate) fn shelf(&self) -> &Shelf {
         &self.shelf
     }

@@ -180,3 +180,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

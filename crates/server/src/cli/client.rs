@@ -87,6 +87,35 @@ impl Client {
         self.call(Method::GET, path, None).await
     }
 
+    /// Opens an answer of the server at the URL, whatever its status, to be read
+    /// as it comes.
+    pub async fn open(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> anyhow::Result<http::Response<hyper::body::Incoming>> {
+        let Way::Remote { base, key, client } = &self.way else {
+            bail!("only a server at a URL can be read from");
+        };
+        let mut request = Request::get(format!("{base}{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(Full::default()).context("the address cannot be built")?;
+        request.headers_mut().insert(header::AUTHORIZATION, bearer(key)?);
+        let answer = tokio::time::timeout(TIMEOUT, client.request(request)).await;
+        answer.context("the server does not answer")?.context("cannot reach the server")
+    }
+
+    /// A whole answer with its status.
+    pub async fn fetch(&self, path: &str) -> anyhow::Result<(http::StatusCode, Bytes)> {
+        let (parts, body) = self.open(path, &[]).await?.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect();
+        let body = tokio::time::timeout(TIMEOUT, body).await.context("the answer has no end")?;
+        let body = body.map_err(|error| anyhow::anyhow!(error).context("the answer broke off"))?;
+        Ok((parts.status, body.to_bytes()))
+    }
+
     pub async fn call(
         &self,
         method: Method,
@@ -134,10 +163,7 @@ impl Client {
         let mut request = request.body(Full::new(Bytes::from(body)))?;
         match &self.way {
             Way::Remote { client, key, .. } => {
-                let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
-                    .map_err(|_| anyhow::anyhow!("MANAGEMENT_TOKEN is not a management key"))?;
-                bearer.set_sensitive(true);
-                request.headers_mut().insert(header::AUTHORIZATION, bearer);
+                request.headers_mut().insert(header::AUTHORIZATION, bearer(key)?);
                 read(client.request(request).await.context("cannot reach the server")?).await
             }
             Way::Socket(path) => {
@@ -156,6 +182,13 @@ impl Client {
             }
         }
     }
+}
+
+fn bearer(key: &Secret) -> anyhow::Result<HeaderValue> {
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
+        .map_err(|_| anyhow::anyhow!("MANAGEMENT_TOKEN is not a management key"))?;
+    bearer.set_sensitive(true);
+    Ok(bearer)
 }
 
 async fn read<B>(response: http::Response<B>) -> anyhow::Result<Answer>

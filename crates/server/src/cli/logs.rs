@@ -13,13 +13,18 @@ mod show;
 mod stats;
 mod store;
 #[cfg(test)]
+mod remote_tests;
+#[cfg(test)]
 mod tests;
 
 pub mod redact;
 
+pub use self::door::Remote;
+
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::{Args, Subcommand};
@@ -53,6 +58,10 @@ pub struct LogsCommand {
     /// The data directory to read, instead of the configured one (DATA_DIR)
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// A server elsewhere to ask instead; needs a management key in
+    /// MANAGEMENT_TOKEN
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "data_dir")]
+    url: Option<String>,
 }
 
 impl LogsCommand {
@@ -61,7 +70,10 @@ impl LogsCommand {
         mut self,
         configured: impl FnOnce() -> Result<PathBuf, E>,
     ) -> Result<Self, E> {
-        if self.data_dir.is_none() && !matches!(self.command, Command::Fields { .. }) {
+        if self.data_dir.is_none()
+            && self.url.is_none()
+            && !matches!(self.command, Command::Fields { .. })
+        {
             self.data_dir = Some(configured()?);
         }
         Ok(self)
@@ -75,10 +87,15 @@ impl LogsCommand {
         }
     }
 
+    /// The server that is asked, where one is.
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
     /// What changes the data directory, with the directory that was named.
     pub fn order(&self) -> Option<(&store::StoreCommand, Option<&Path>)> {
         match &self.command {
-            Command::Store(order) if order.changes_something() => {
+            Command::Store(order) if order.changes_something() && self.url.is_none() => {
                 Some((order, self.data_dir.as_deref()))
             }
             _ => None,
@@ -193,6 +210,8 @@ pub struct Surroundings<'a> {
     pub now: Timestamp,
     /// Asked between looks of a follower; true ends it.
     pub stop: &'a dyn Fn() -> bool,
+    /// The server that is asked with `--url`.
+    pub server: Option<Arc<Remote>>,
 }
 
 impl std::fmt::Debug for Surroundings<'_> {
@@ -243,6 +262,10 @@ enum Trouble {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error("{0}")]
+    Server(String),
+    #[error("logs {0} works on a data directory, which a server at a URL has to itself")]
+    NotRemote(&'static str),
+    #[error("{0}")]
     Io(#[from] io::Error),
 }
 
@@ -261,9 +284,16 @@ fn flag_name(flag: &str) -> String {
 }
 
 fn execute(command: &LogsCommand, around: &mut Surroundings<'_>) -> Result<u8, Trouble> {
-    let door = Door::directory(command.data_dir().to_owned());
+    let door = match &around.server {
+        Some(server) => Door::Server(Arc::clone(server)),
+        None => Door::directory(command.data_dir().to_owned()),
+    };
+    let is_remote = matches!(door, Door::Server(_));
     match &command.command {
         Command::Fields { output } => fields::run(*output, around),
+        Command::Files(_) if is_remote => Err(Trouble::NotRemote("files")),
+        Command::Check { .. } if is_remote => Err(Trouble::NotRemote("check")),
+        Command::Store(_) if is_remote => Err(Trouble::NotRemote("segments and the like")),
         Command::Files(args) => {
             door.check()?;
             files::run(command.data_dir(), args, around)

@@ -5,7 +5,7 @@
 pub mod health;
 pub mod keys;
 pub mod levels;
-pub mod logs;
+pub mod lines;
 pub mod metrics;
 pub mod projects;
 pub mod segments;

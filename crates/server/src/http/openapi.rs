@@ -16,7 +16,7 @@ use super::{
         health::{Health, ReadinessView},
         keys::{KeyCreate, KeyUpdate},
         levels::LevelChange,
-        logs::{FiguresView, LinesPage, StoryView},
+        lines::{FiguresView, LinesPage, StoryView},
         projects::{ProjectCreate, ProjectUpdate},
         segments::{EraseOrder, PruneOrder},
         tokens::{TokenCreate, TokenUpdate},

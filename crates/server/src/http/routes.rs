@@ -10,7 +10,7 @@ use self::parameters::{SEARCH, STATS, TAIL, TIMES};
 use super::{
     Call, Management,
     answer::Reply,
-    api::{health, keys, levels, logs, metrics, projects, segments, tokens},
+    api::{health, keys, levels, lines, metrics, projects, segments, tokens},
     openapi::{self, Shape},
 };
 use crate::manage::{access::Permission, error::Result};
@@ -371,7 +371,7 @@ pub static ROUTES: &[Route] = &[
             Verb::Get,
             "/manage/logs",
             "Searches records, entries and traces.",
-            run!(logs::search),
+            run!(lines::search),
         )
     },
     Route {
@@ -383,7 +383,7 @@ pub static ROUTES: &[Route] = &[
             Verb::Get,
             "/manage/logs/tail",
             "Sends each line that matches as it is committed.",
-            run!(logs::tail),
+            run!(lines::tail),
         )
     },
     Route {
@@ -395,7 +395,7 @@ pub static ROUTES: &[Route] = &[
             Verb::Get,
             "/manage/logs/stats",
             "Figures about the lines that match.",
-            run!(logs::stats),
+            run!(lines::stats),
         )
     },
     Route {
@@ -407,7 +407,7 @@ pub static ROUTES: &[Route] = &[
             Verb::Get,
             "/manage/requests/{id}",
             "Tells the story of a request by any of its ids.",
-            run!(logs::request),
+            run!(lines::request),
         )
     },
     Route {
@@ -423,7 +423,7 @@ pub static ROUTES: &[Route] = &[
             Verb::Get,
             "/manage/usage",
             "Requests, tokens and cost, from the records.",
-            run!(logs::usage),
+            run!(lines::usage),
         )
     },
 ];

@@ -5,5 +5,6 @@
 mod changes;
 pub(crate) mod harness;
 mod inputs;
+pub(crate) mod lines;
 mod roles;
 mod secrets;

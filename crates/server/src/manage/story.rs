@@ -3,13 +3,18 @@
 //! Any id will do: the request's, the record's, the correlation or trace id, or
 //! the provider's own. Requests that share the correlation id are its siblings.
 
-use std::{collections::HashSet, ops::ControlFlow};
+use std::{collections::HashSet, ops::ControlFlow, path::Path, sync::Arc};
 
 use domain::{
     fields::{self, Stream},
+    ids::RecordId,
     query::{Expr, FieldRef, Literal, Test},
 };
-use logstore::engine::{self, EngineError, Order, Position, Report, Search, Sources};
+use logstore::{
+    engine::{self, EngineError, Order, Position, Problem, Report, Search, Sources},
+    fs::Fs,
+};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// Lines of one story; a correlation id may stand in far more.
@@ -86,6 +91,35 @@ pub fn gather(sources: &Sources, id: &str, basis: &Search) -> Result<Story, Engi
     Ok(story)
 }
 
+/// What a record says of its bodies.
+#[derive(Deserialize)]
+struct Kept {
+    record_id: Option<RecordId>,
+    captured: Option<String>,
+}
+
+/// The captured bodies of a story's own records, in time order; what could not
+/// be read is added to its report. Who may read them, the caller has decided.
+pub fn bodies(
+    fs: &Arc<dyn Fs>,
+    data_dir: &Path,
+    story: &mut Story,
+) -> Result<Vec<Vec<u8>>, EngineError> {
+    let own = story.lines.iter().filter(|line| !line.sibling && line.stream == Stream::Record);
+    let records = own.filter_map(|line| serde_json::from_slice::<Kept>(&line.line).ok());
+    let kept = records.filter(|record| record.captured.is_some()).filter_map(|it| it.record_id);
+    let found = logstore::bodies::of_records(fs, data_dir, &kept.collect::<Vec<_>>());
+    let mut found = found.map_err(|source| EngineError::Catalog(Box::new(source)))?;
+    for problem in found.problems.iter().map(Problem::from) {
+        if !story.report.problems.contains(&problem) {
+            story.report.problems.push(problem);
+        }
+    }
+    // Of one moment, the request stands before its response.
+    found.lines.sort_by_cached_key(|line| (value(line, "ts"), value(line, "side")));
+    Ok(found.lines)
+}
+
 struct Look<'a> {
     sources: &'a Sources,
     basis: &'a Search,
@@ -150,7 +184,7 @@ fn values(lines: &[StoryLine], names: &[&str]) -> Vec<String> {
     all.flatten().filter(|value| seen.insert(value.clone())).take(IDS_MAX).collect()
 }
 
-pub(super) fn value(line: &[u8], name: &str) -> Option<String> {
+fn value(line: &[u8], name: &str) -> Option<String> {
     let line: Value = serde_json::from_slice(line).ok()?;
     line.get(name)?.as_str().map(str::to_owned)
 }

@@ -20,6 +20,21 @@ impl Line {
         serde_json::from_slice(line).unwrap_or_default()
     }
 
+    /// The line as JSON, its fields in their order.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut out = vec![b'{'];
+        for (at, (name, value)) in self.fields.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            domain::json::write_text(&mut out, name);
+            out.push(b':');
+            out.extend_from_slice(value.to_string().as_bytes());
+        }
+        out.push(b'}');
+        out
+    }
+
     pub fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.fields.iter().map(|(name, value)| (name.as_str(), value))
     }

@@ -1,6 +1,7 @@
 //! Every format, on one nasty line.
 
-use domain::fields::Stream;
+use domain::{audit::is_deceptive, fields::Stream};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -98,4 +99,31 @@ fn unknown_fields_get_a_suggestion() {
     let dotted = Column::parse("queue.bytes").expect("an attribute");
     let line = Line::parse(br#"{"queue":{"bytes":5}}"#);
     assert_eq!(dotted.cell(&line), "5");
+}
+
+proptest! {
+    /// Whatever a line says, a terminal gets text only; CSV and logfmt too.
+    #[test]
+    fn nothing_steers_a_terminal(
+        name in "\\PC{0,8}|[\\x00-\\x1f\u{202e}\u{9b}a]{0,8}",
+        value in "\\PC{0,20}|[\\x00-\\x1f\u{202e}\u{9b}\u{e0041}a\\\\\"]{0,20}",
+        cut_at in 0..200_usize,
+    ) {
+        let text = |text: &str| serde_json::to_string(text).expect("text");
+        let line = format!(
+            "{{\"stream\":\"record\",\"error\":{},{}:{},\"labels\":{{\"team\":{}}}}}",
+            text(&value), text(&name), text(&value), text(&value),
+        );
+        let broken = String::from_utf8_lossy(&line.as_bytes()[..cut_at.min(line.len())]);
+        let look = Look { terminal: true, foreign: true, ..Look::default() };
+        let formats = [Format::Table, Format::Json, Format::Csv, Format::Logfmt, Format::Raw];
+        let lines = |it| [(it, line.as_str()), (it, &*broken)];
+        for (format, line) in formats.into_iter().flat_map(lines) {
+            for fields in [&[][..], &["error", "labels.team"]] {
+                let shown = printed(format, fields, look, &[(line, false)]);
+                let steers = |c: char| is_deceptive(c) && !"\r\n".contains(c);
+                prop_assert!(!shown.contains(steers), "{:?}", shown);
+            }
+        }
+    }
 }

@@ -166,5 +166,5 @@ fn nothing_acknowledged_is_lost_or_doubled_by_two_hundred_kills() {
         place.assert_consistent(&format!("life {life}"));
     }
     let sealed = logstore::catalog::sealed_to(&StdFs, dir.path(), &instance()).unwrap();
-    assert!(sealed > 1000, "the killed processes sealed up to line {sealed} only");
+    assert!(sealed > 100, "the killed processes sealed up to line {sealed} only");
 }

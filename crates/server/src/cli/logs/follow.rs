@@ -31,8 +31,16 @@ pub(super) fn run(
     err: &mut dyn Write,
     stop: &dyn Fn() -> bool,
 ) -> Result<(), Trouble> {
-    let Door::Directory { fs, data_dir } = door else {
-        return Err(Trouble::NotOfFiles("--follow is"));
+    let (fs, data_dir) = match door {
+        Door::Directory { fs, data_dir } => (fs, data_dir),
+        Door::Files { .. } => return Err(Trouble::NotOfFiles("--follow is")),
+        Door::Server(server) => {
+            let tail = answer.tail.as_deref();
+            return server.tail(question, tail, err, stop, &mut |line| {
+                sink.print(&Found { at_once: true, ..Found::of(line, false) })?;
+                sink.flush()
+            });
+        }
     };
     let mut filter = Filter::new(question)?;
     let mut crowd = Crowd {

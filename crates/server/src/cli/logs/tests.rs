@@ -8,9 +8,9 @@ use logstore::fs::StdFs;
 use super::*;
 
 #[derive(Debug, Parser)]
-struct Cli {
+pub(super) struct Cli {
     #[command(flatten)]
-    logs: LogsCommand,
+    pub(super) logs: LogsCommand,
 }
 
 impl<'a> Surroundings<'a> {
@@ -18,7 +18,7 @@ impl<'a> Surroundings<'a> {
     pub(super) fn test(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
         let (terminal, color, columns, meter) = (false, false, None, None);
         let (now, stop) = (Timestamp::EPOCH, &|| true);
-        Self { out, err, terminal, color, columns, meter, now, stop }
+        Self { out, err, terminal, color, columns, meter, now, stop, server: None }
     }
 }
 
@@ -269,4 +269,59 @@ fn files_of_others_are_searched_by_their_own_names() {
     let (status, out, err) = run_in(dir.path(), &["search", "plain", missing, file], &|| true);
     assert_eq!((status, out), (TROUBLE, shown(&[1])));
     assert!(err.contains("missing.log"), "{err}");
+}
+
+const PAGE: &str = include_str!("../../../../../docs/search.md");
+
+/// The words of a command line, up to a pipe.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, ' ') => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[test]
+fn the_page_shows_commands_that_work() {
+    let typed = PAGE.lines().filter_map(|line| line.strip_prefix("$ "));
+    let typed = typed.filter_map(|line| line.find("llm-proxy logs ").map(|at| &line[at..]));
+    let quoted = PAGE.split('`').filter(|text| text.starts_with("llm-proxy logs search "));
+    let mut count = 0;
+    for line in typed.chain(quoted) {
+        let all = words(line).into_iter().skip(1).map(|word| match word.starts_with("-outcome") {
+            true => format!(" {word}"),
+            false => word,
+        });
+        let cli = Cli::try_parse_from(all).unwrap_or_else(|error| panic!("{line}: {error}"));
+        if let Command::Search(args) = &cli.logs.command {
+            let (query, files) = args.query_and_files();
+            let asked = args.filter.question(query, Timestamp::EPOCH, !files.is_empty());
+            let is_mistake = line.contains("statuscode");
+            assert_eq!(asked.is_err(), is_mistake, "{line}: {asked:?}");
+            let (stats, bucket) = (args.stats.as_deref(), args.bucket.as_deref());
+            stats::asked(stats, bucket, !files.is_empty()).expect(line);
+            args.show.columns(!files.is_empty()).expect(line);
+        }
+        count += 1;
+    }
+    assert!(count > 15, "{count}");
+}
+
+#[test]
+fn the_page_has_every_short_name() {
+    for alias in domain::query::ALIASES {
+        let fields: Vec<String> = alias.fields.iter().map(|name| format!("`{name}`")).collect();
+        let row = format!("| `{}` | {} |", alias.name, fields.join(" or "));
+        assert!(PAGE.contains(&row), "docs/search.md lacks {row}");
+    }
 }

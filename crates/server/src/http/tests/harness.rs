@@ -45,6 +45,7 @@ pub(crate) const ROOT: &str = "mk-root-canary-0123456789abcdefghijklmnopqrst";
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) management: Arc<Management>,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) dir: tempfile::TempDir,
@@ -121,7 +122,7 @@ fn segments(dir: &std::path::Path, clock: Arc<ManualClock>) -> Segments {
 }
 
 /// A journal that the tests write.
-fn journal(dir: &std::path::Path, clock: &Arc<ManualClock>) -> Arc<Journal> {
+pub(crate) fn journal(dir: &std::path::Path, clock: &Arc<ManualClock>) -> Arc<Journal> {
     let envelope = Envelope { instance: InstanceId::parse("test").unwrap(), version: "0.0.0" };
     let config = JournalConfig::new(logstore::journal_dir(dir));
     let fs = Arc::new(StdFs);
@@ -137,12 +138,13 @@ fn reader(dir: &std::path::Path, journal: Arc<Journal>, stop: &CancellationToken
 }
 
 /// A management side with nothing listening.
-pub(crate) async fn management(
+async fn management(
     dir: &std::path::Path,
     clock: Arc<ManualClock>,
     readiness: Arc<Readiness>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
+    journal: Arc<Journal>,
 ) -> Arc<Management> {
     let store = open_store(dir, Arc::clone(&clock)).await;
     let providers = providers();
@@ -162,7 +164,7 @@ pub(crate) async fn management(
         directory,
         levels: LevelControl::new(TraceLevel::Info),
         segments: segments(dir, Arc::clone(&clock)),
-        reader: reader(dir, journal(dir, &clock), stop),
+        reader: reader(dir, journal, stop),
         clock,
         rng: Arc::new(SystemRng),
         default_provider: "openai".into(),
@@ -190,12 +192,14 @@ impl Server {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let readiness = Readiness::new();
         readiness.started();
-        let management =
-            management(dir.path(), clock.clone(), Arc::clone(&readiness), &tasks, &stop).await;
+        let journal = journal(dir.path(), &clock);
+        let ready = Arc::clone(&readiness);
+        let kept = Arc::clone(&journal);
+        let management = management(dir.path(), clock.clone(), ready, &tasks, &stop, kept).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(accept(listener, Arc::clone(&management), stop.clone()));
-        Self { address, management, readiness, clock, dir, tasks, stop }
+        Self { address, management, journal, readiness, clock, dir, tasks, stop }
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -23,6 +23,8 @@ async fn every_route_enforces_its_role() {
     server.call(ask("DELETE", &format!("/manage/keys/{revoked}"))).await;
     for route in ROUTES {
         let path = route.path.replace("{id}", NOBODY);
+        // A tail has no end to wait for: whoever is let in is told of the cursor.
+        let path = if path.ends_with("/tail") { format!("{path}?cursor=x") } else { path };
         for (role, key) in &callers {
             let expected = match (route.access, *role) {
                 (Access::Open, _) => 200,

@@ -93,8 +93,12 @@ async fn canaries_are_nowhere_else() {
         ("entries", entries.into_bytes()),
         ("traces", captured.0.lock().clone().into_bytes()),
     ];
-    for file in std::fs::read_dir(server.dir.path()).unwrap() {
-        places.push(("files", std::fs::read(file.unwrap().path()).unwrap()));
+    let mut paths = vec![server.dir.path().to_owned()];
+    while let Some(path) = paths.pop() {
+        match path.is_dir() {
+            true => paths.extend(std::fs::read_dir(path).unwrap().map(|it| it.unwrap().path())),
+            false => places.push(("files", std::fs::read(path).unwrap())),
+        }
     }
     for secret in [provider, rotated, guess, &token, &key, ROOT] {
         for (place, bytes) in &places {

@@ -1,9 +1,9 @@
 //! The story of a request, with its captured bodies for those who may read them.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use domain::{fields::Stream, query::Expr};
-use logstore::engine::{self, Search};
+use logstore::engine::Search;
 use serde_json::Value;
 
 use super::{
@@ -39,19 +39,15 @@ pub async fn request(
     searched(manage, caller, &subject).await;
     let reads_bodies = wants_bodies && Permission::ReadBodies.granted_to(caller.role);
     let data_dir = manage.reader.data_dir.clone();
+    let (fs, dir) = (Arc::clone(&manage.reader.fs), data_dir.clone());
     let (sought, begun) = (id.clone(), Instant::now());
     let (question, mut story, bodies) = read(manage, move |sources| {
         let mut story = story::gather(sources, &sought, &question)?;
-        let records: Vec<String> = story
-            .lines
-            .iter()
-            .filter(|line| reads_bodies && !line.sibling && line.stream == Stream::Record)
-            .filter_map(|line| story::value(&line.line, "record_id"))
-            .collect();
-        let found = engine::bodies(sources, &question, &records)?;
-        story.report.problems.extend(found.problems);
-        story.report.stopped = story.report.stopped.or(found.stopped);
-        Ok((question, story, in_time(found.lines)))
+        let bodies = match reads_bodies {
+            true => story::bodies(&fs, &dir, &mut story)?,
+            false => Vec::new(),
+        };
+        Ok((question, story, bodies))
     })
     .await?;
     let nothing_missing = missing(&story.report, &data_dir).is_empty();
@@ -88,10 +84,4 @@ fn list<'l>(out: &mut Vec<u8>, name: &str, lines: impl Iterator<Item = &'l [u8]>
         out.extend_from_slice(line);
     }
     out.push(b']');
-}
-
-/// Of one moment, the request stands before its response.
-fn in_time(mut bodies: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    bodies.sort_by_cached_key(|line| (story::value(line, "ts"), story::value(line, "side")));
-    bodies
 }

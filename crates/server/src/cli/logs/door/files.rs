@@ -133,5 +133,5 @@ fn answer(question: &Search, report: &Report) -> Answer {
     }
     missing.extend(report.stopped.map(|stop| stop.to_string()));
     let explain = format!("query        {}\n{report}", question.expr);
-    Answer { matched: report.matched, missing, ends: Vec::new(), explain }
+    Answer { matched: report.matched, missing, ends: Vec::new(), tail: None, explain }
 }

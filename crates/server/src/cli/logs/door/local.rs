@@ -3,16 +3,13 @@
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use domain::{
-    ids::RecordId,
     query::{Expr, Stats},
     time::Timestamp,
 };
 use logstore::{
-    bodies,
     engine::{self, Order, Position, Report, Search, Sources, Table},
     fs::Fs,
 };
-use serde::Deserialize;
 
 use super::{Answer, Found, Tale, Trouble, Visit, visiting};
 use crate::manage::story;
@@ -139,38 +136,19 @@ pub(super) fn stats(
 }
 
 pub(super) fn story(fs: &Arc<dyn Fs>, data_dir: &Path, id: &str) -> Result<Tale, Trouble> {
-    let story = story::gather(&Sources::open(fs, data_dir)?, id, &Search::new(Expr::All))?;
+    let sources = Sources::open(fs, data_dir)?;
+    let mut story = story::gather(&sources, id, &Search::new(Expr::All))?;
+    // Whoever may read the files may read what is in them.
+    let bodies = story::bodies(fs, data_dir, &mut story)?;
     let mut answer = answer(&Search::new(Expr::All), story.report);
     answer.matched = story.lines.len() as u64;
     answer.explain = story.explain;
-    let records = story.lines.iter().filter(|line| !line.sibling);
-    let records = records.filter_map(|line| serde_json::from_slice::<Kept>(&line.line).ok());
-    let kept = records.filter(|record| record.captured.is_some()).filter_map(|it| it.record_id);
-    let found = bodies::of_records(fs, data_dir, &kept.collect::<Vec<_>>());
-    let bodies = match found {
-        Ok(found) => {
-            answer.missing.extend(found.problems.iter().map(ToString::to_string));
-            answer.missing.dedup();
-            found.lines
-        }
-        Err(error) => {
-            answer.missing.push(error.to_string());
-            Vec::new()
-        }
-    };
     Ok(Tale { lines: story.lines, bodies, cut: story.cut, answer })
-}
-
-/// What a record says of its bodies.
-#[derive(Deserialize)]
-struct Kept {
-    record_id: Option<RecordId>,
-    captured: Option<String>,
 }
 
 fn answer(question: &Search, report: Report) -> Answer {
     let mut missing: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
     missing.extend(report.stopped.map(|stop| stop.to_string()));
     let explain = format!("query        {}\n{}", question.expr, report.explain);
-    Answer { matched: report.matched, missing, ends: report.complete_to, explain }
+    Answer { matched: report.matched, missing, ends: report.complete_to, tail: None, explain }
 }
