@@ -26,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Ground, StartError, VERSION, adapters,
     entries::EntryLines,
-    lanes::{Lanes, Nudge},
+    lanes::Lanes,
     outbox::JournalOutbox,
     plane, reading, segments,
     tls::{self, TlsFiles},
@@ -103,7 +103,6 @@ struct Serving<'a> {
     management: &'a Arc<Management>,
     stop: &'a CancellationToken,
     tasks: &'a TaskTracker,
-    nudge: Nudge,
 }
 
 /// The parts that hold state, opened and recovered.
@@ -144,13 +143,11 @@ impl Server {
         record_start(&store, &recovery).await?;
         let entry_lines = reading::entry_lines(&ground, &store, &journal).await?;
         let flushing = tokio::spawn(counter.run(stop_flushing.clone()));
-        let waker = intake.clone();
         let serving = Serving {
             plane: &plane,
             management: &management,
             stop: &stop_accepting,
             tasks: &tasks,
-            nudge: Arc::new(move || waker.wake()),
         };
         let lanes = serve(&ground, manner, listener, serving)?;
         let server = Self {
@@ -430,7 +427,7 @@ fn serve(
     listener: TcpListener,
     serving: Serving<'_>,
 ) -> Result<Lanes, StartError> {
-    let Serving { plane, management, stop, tasks, nudge } = serving;
+    let Serving { plane, management, stop, tasks } = serving;
     let settings = &ground.config.settings;
     let trust = match &settings.upstream_ca_file {
         Some(path) => tls::certificates(path)?,
@@ -453,13 +450,10 @@ fn serve(
         stop: stop.clone(),
     };
     #[cfg(feature = "bench")]
-    let started = if manner.shares_runtime {
-        Lanes::start_shared(lane, &nudge)
-    } else {
-        Lanes::start(lane, &nudge)
-    };
+    let started =
+        if manner.shares_runtime { Lanes::start_shared(lane) } else { Lanes::start(lane) };
     #[cfg(not(feature = "bench"))]
-    let started = Lanes::start(lane, &nudge);
+    let started = Lanes::start(lane);
     let (lanes, senders) =
         started.map_err(|source| StartError::System { what: "start the lanes".into(), source })?;
     tasks.spawn(accept(listener, Arc::clone(plane), senders, stop.clone()));
