@@ -56,7 +56,8 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         Err(error) => check_error(text, &error),
     }
     let typed = Some(text.to_owned());
-    let flags = Flags { status: typed.clone(), model: typed.clone(), slow: typed, ..Flags::default() };
+    let (status, model) = (typed.clone(), typed.clone());
+    let flags = Flags { status, model, slow: typed, ..Flags::default() };
     if let Err(error) = flags.expr(NOW) {
         check_error(text, &error.error);
     }

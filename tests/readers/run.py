@@ -87,7 +87,7 @@ def duckdb_example_agrees(world):
         same(decimal.Decimal(own["sum(cost_usd)"] or 0), cost or 0, f"cost of {model}")
         same(int(own["sum(total_tokens)"] or 0), tokens or 0, f"tokens of {model}")
         # The quantile of ours may be a sketch.
-        assert abs(float(own["p95(duration_ms)"]) - p95) <= 0.02 * p95, (model, own, p95)
+        assert abs(float(own["p95(duration_ms)"]) - float(p95)) <= 0.02 * float(p95), (model, own, p95)
     teams = dict(names["by_team"].fetchall())
     ours = world.stats("sum(cost_usd) by labels.team")
     for team, cost in teams.items():
@@ -146,7 +146,7 @@ def every_column_holds_what_the_lines_say(world):
             if hasattr(value, "isoformat"):
                 value = value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             if isinstance(value, decimal.Decimal):
-                same(decimal.Decimal(line[name]), value, name)
+                same(decimal.Decimal(str(line[name])), value, name)
             else:
                 same(line.get(name), value, f"{row['record_id']}: {name}")
             seen[name] += value is not None

@@ -128,26 +128,9 @@ impl Unfinished {
         if std::mem::replace(&mut self.opened, true) {
             return;
         }
-        let (Some(record), Some(grant)) = (&self.record, &self.grant) else { return };
-        self.plane.parts.outbox.open(Opening {
-            record_id: record.record_id,
-            ts: record.ts,
-            request_id: record.request_id.clone(),
-            correlation_id: record.correlation_id.clone(),
-            trace_id: record.trace_id,
-            span_id: record.span_id,
-            parent_span_id: record.parent_span_id,
-            project_id: grant.project_id,
-            project: Arc::clone(&grant.project),
-            token_id: grant.token_id,
-            labels: grant.labels.clone(),
-            client_ip: record.client_ip,
-            provider: record.provider.clone().unwrap_or_else(|| "".into()),
-            operation: record.operation,
-            method: record.method.clone(),
-            path: record.path.clone(),
-            http_version: record.http_version,
-        });
+        if let (Some(record), Some(grant)) = (&self.record, &self.grant) {
+            self.plane.parts.outbox.open(opening(record, grant));
+        }
     }
 
     /// Our own time until now: all of it, less what clients and providers took.
@@ -285,7 +268,7 @@ impl Unfinished {
         answer_text: Option<Kept>,
         now: Instant,
     ) -> Option<oneshot::Receiver<()>> {
-        let mut record = self.record.take()?;
+        let record = self.record.as_mut()?;
         record.duration_us = micros(now - self.started);
         let mut request_text = None;
         if let Some(upload) = &self.upload {
@@ -304,7 +287,16 @@ impl Unfinished {
             }
         }
         let texts = Texts::of(request_text, answer_text);
+        let texts = texts.filter(|_| Estimator::wants(record));
+        let mut record = self.record.take()?;
         let copies = self.copies(&record);
+        // Tokenising and redacting take their time: until then an opening line
+        // stands for the record.
+        let is_late = self.forwarded.is_some() && (texts.is_some() || copies.is_some());
+        if let (true, false, Some(grant)) = (is_late, self.opened, &self.grant) {
+            self.opened = true;
+            self.plane.parts.outbox.open(opening(&record, grant));
+        }
         let plane = &self.plane;
         plane.price(&mut record, self.cache_write_1h_tokens);
         let wait = plane.parts.outbox.holds_answers();
@@ -376,7 +368,7 @@ impl Plane {
             }
             return;
         }
-        match texts.filter(|_| Estimator::wants(&record)) {
+        match texts {
             Some(texts) => {
                 let plane = Arc::clone(self);
                 self.parts.estimator.submit(record, texts, move |mut record| {
@@ -411,6 +403,29 @@ pub(crate) fn query_secrets(query: Option<&PathAndQuery>) -> impl Iterator<Item 
     let query = query.and_then(PathAndQuery::query).unwrap_or("");
     let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |pair| pair.1));
     values.filter(|value| value.len() >= QUERY_SECRET_BYTES_MIN)
+}
+
+/// What a crash leaves of a request.
+fn opening(record: &Record, grant: &Grant) -> Opening {
+    Opening {
+        record_id: record.record_id,
+        ts: record.ts,
+        request_id: record.request_id.clone(),
+        correlation_id: record.correlation_id.clone(),
+        trace_id: record.trace_id,
+        span_id: record.span_id,
+        parent_span_id: record.parent_span_id,
+        project_id: grant.project_id,
+        project: Arc::clone(&grant.project),
+        token_id: grant.token_id,
+        labels: grant.labels.clone(),
+        client_ip: record.client_ip,
+        provider: record.provider.clone().unwrap_or_else(|| "".into()),
+        operation: record.operation,
+        method: record.method.clone(),
+        path: record.path.clone(),
+        http_version: record.http_version,
+    }
 }
 
 pub(crate) fn micros(duration: Duration) -> u64 {

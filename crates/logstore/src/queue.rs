@@ -394,16 +394,9 @@ impl Intake {
     /// Queues the record of a reserved request. Never waits, never fails:
     /// `stored` is told how it ended.
     pub fn finish(&self, record: Box<Record>, stored: Option<Stored>) {
-        if self.finish_quietly(record, stored) {
+        if self.0.push(Item::Record(record, Vec::new(), stored)) {
             self.wake();
         }
-    }
-
-    /// As [`Intake::finish`], without the system call that wakes a sleeping
-    /// writer: when this is true, [`Intake::wake`] must follow, and soon.
-    #[must_use]
-    pub fn finish_quietly(&self, record: Box<Record>, stored: Option<Stored>) -> bool {
-        self.0.push(Item::Record(record, Vec::new(), stored))
     }
 
     /// The same with bodies, for which there may be no room: the record says so.
@@ -428,7 +421,7 @@ impl Intake {
     }
 
     /// Wakes the writer.
-    pub fn wake(&self) {
+    fn wake(&self) {
         self.0.wake.notify_one();
     }
 

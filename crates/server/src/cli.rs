@@ -191,8 +191,12 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "llm-proxy", out);
-            Ok(0)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "llm-proxy", &mut script);
+            match out.write_all(&script) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+                written => Ok(written.map(|()| 0)?),
+            }
         }
         Command::Project { place, command } => {
             let work = async |client: &Client, around: &mut input::Surroundings<'_>| {

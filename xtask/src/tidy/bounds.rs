@@ -17,10 +17,11 @@ const FILES_ALLOWED: &[&str] = &[
     "crates/server/src/delivery",
     "crates/server/src/demo",
     // The socket of the local command line is a file that must be removed.
+    // A tool that makes up a data directory.
+    "crates/generator/",
     "crates/server/src/http/socket",
     "crates/server/src/system",
     "crates/server/src/trace",
-    "crates/generator/",
     "xtask/",
 ];
 

@@ -62,22 +62,27 @@ impl Sealed {
         segment: &Segment,
         plan: &Plan,
         counters: &mut Counters,
-    ) -> Result<Option<prune::Ranges>, SegmentError> {
-        let Some(ids) = &plan.ids else { return Ok(None) };
+    ) -> Option<prune::Ranges> {
+        let ids = plan.ids.as_ref()?;
         let mut any = Vec::new();
         for id in ids {
-            match segment.candidates(id)? {
-                Some(rows) => any = unite(any, rows),
-                None => {
+            match segment.candidates(id) {
+                // A damaged index: the rows themselves may be whole.
+                Err(error) => {
+                    counters.problem(self.problem(&error));
+                    return None;
+                }
+                Ok(Some(rows)) => any = unite(any, rows),
+                Ok(None) => {
                     // Slower, but not wrong: nothing is missing from the answer.
                     if let Some(problem) = segment.ids_problem() {
                         counters.problem(self.problem(problem));
                     }
-                    return Ok(None);
+                    return None;
                 }
             }
         }
-        Ok(Some(any))
+        Some(any)
     }
 
     fn units(
@@ -86,7 +91,7 @@ impl Sealed {
         plan: &Plan,
         counters: &mut Counters,
     ) -> Result<Vec<Unit>, SegmentError> {
-        let candidates = self.candidates(segment, plan, counters)?;
+        let candidates = self.candidates(segment, plan, counters);
         if candidates.as_ref().is_some_and(Vec::is_empty) {
             counters.pruned_by_ids += 1;
             return Ok(Vec::new());

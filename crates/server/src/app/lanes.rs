@@ -1,37 +1,17 @@
 //! The runtimes that serve: one thread, one runtime and one set of pools a core
 //! (docs/adr/0003-runtime-shape.md).
 
-use std::{cell::RefCell, io, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{io, thread::JoinHandle, time::Duration};
 
 use dataplane::listen::{Accepted, LANE_QUEUE_MAX, Lane};
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::{Notify, mpsc},
+    sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
 
 /// After the time to drain, a lane drops what still runs within this.
 const CUT_TIMEOUT: Duration = Duration::from_secs(5);
-
-thread_local! {
-    /// What calls the lane's nudger, on the threads of lanes.
-    static NUDGER: RefCell<Option<Arc<Notify>>> = const { RefCell::new(None) };
-}
-
-/// Has the lane that runs on this thread call its nudge once the task at hand
-/// has had its turn; a request so is answered before anyone else is woken.
-/// False on other threads.
-pub fn nudge_later() -> bool {
-    NUDGER.with_borrow(|nudger| {
-        if let Some(nudger) = nudger {
-            nudger.notify_one();
-        }
-        nudger.is_some()
-    })
-}
-
-/// Wakes whoever sleeps for want of what lanes hand over.
-pub type Nudge = Arc<dyn Fn() + Send + Sync>;
 
 /// The threads that serve, and the ways to them.
 pub struct Lanes {
@@ -43,13 +23,10 @@ pub struct Lanes {
 
 impl Lanes {
     /// Starts one lane for each core that the process may use.
-    pub fn start(
-        lane: impl Fn() -> Lane,
-        nudge: &Nudge,
-    ) -> io::Result<(Self, Vec<mpsc::Sender<Accepted>>)> {
+    pub fn start(lane: impl Fn() -> Lane) -> io::Result<(Self, Vec<mpsc::Sender<Accepted>>)> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let runtimes = (0..count).map(|_| Builder::new_current_thread().enable_all().build());
-        Self::start_on(runtimes.collect::<Result<_, _>>()?, lane, nudge)
+        Self::start_on(runtimes.collect::<Result<_, _>>()?, lane)
     }
 
     /// Starts one lane on one runtime with a worker for each core: the other
@@ -57,34 +34,22 @@ impl Lanes {
     #[cfg(feature = "bench")]
     pub fn start_shared(
         lane: impl Fn() -> Lane,
-        nudge: &Nudge,
     ) -> io::Result<(Self, Vec<mpsc::Sender<Accepted>>)> {
-        Self::start_on(vec![Builder::new_multi_thread().enable_all().build()?], lane, nudge)
+        Self::start_on(vec![Builder::new_multi_thread().enable_all().build()?], lane)
     }
 
     fn start_on(
         runtimes: Vec<Runtime>,
         lane: impl Fn() -> Lane,
-        nudge: &Nudge,
     ) -> io::Result<(Self, Vec<mpsc::Sender<Accepted>>)> {
         let cut = CancellationToken::new();
         let mut threads = Vec::new();
         let mut senders = Vec::new();
         for (index, runtime) in runtimes.into_iter().enumerate() {
             let (sender, incoming) = mpsc::channel(LANE_QUEUE_MAX);
-            let (lane, cut, nudge) = (lane(), cut.clone(), Arc::clone(nudge));
+            let (lane, cut) = (lane(), cut.clone());
             let thread = std::thread::Builder::new().name(format!("lane-{index}"));
             threads.push(thread.spawn(move || {
-                let called = Arc::new(Notify::new());
-                NUDGER.set(Some(Arc::clone(&called)));
-                let nudger = Arc::clone(&nudge);
-                // Ends with its runtime.
-                runtime.spawn(async move {
-                    loop {
-                        called.notified().await;
-                        nudger();
-                    }
-                });
                 let serving = async move {
                     let _cut = cut.run_until_cancelled(lane.run(incoming)).await;
                 };
@@ -95,9 +60,6 @@ impl Lanes {
                 }
                 // Dropping the runtime drops what was cut; each guard hands its
                 // record over.
-                // The nudger runs no more, but it may just have been called.
-                NUDGER.set(None);
-                nudge();
                 runtime.shutdown_timeout(CUT_TIMEOUT);
             })?);
             senders.push(sender);

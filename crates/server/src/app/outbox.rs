@@ -8,8 +8,6 @@ use domain::{
 use logstore::{Intake, Stored};
 use tokio::sync::oneshot;
 
-use super::lanes;
-
 pub struct JournalOutbox {
     pub intake: Intake,
     /// `JOURNAL_SYNC=each`.
@@ -30,9 +28,7 @@ impl Outbox for JournalOutbox {
 
     fn finish(&self, record: Box<Record>, stored: Option<oneshot::Sender<()>>) {
         let stored = stored.map(telling);
-        if self.intake.finish_quietly(record, stored) && !lanes::nudge_later() {
-            self.intake.wake();
-        }
+        self.intake.finish(record, stored);
     }
 
     fn finish_with_bodies(

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use dataplane::plane::Plane;
 use domain::audit::{Action, Actor, Detail, EntryContext, EntryDraft, TargetKind, Word};
 use logstore::{
     ClosedFiles, Journal,
@@ -194,6 +195,21 @@ fn draft(event: &CatalogEvent) -> EntryDraft {
         .detail(Detail::JournalInstance(word(&event.instance)))
         .detail(Detail::JournalFirst(event.first_seq))
         .detail(Detail::JournalLast(event.last_seq))
+}
+
+/// Every part's figures, on the page of metrics.
+pub fn measure_all(
+    metrics: &Metrics,
+    intake: &logstore::Intake,
+    plane: &Arc<Plane>,
+    store: &Store,
+    catalog: &Arc<Catalog>,
+) -> Result<(), MetricsError> {
+    super::adapters::measure_journal(metrics, intake)?;
+    super::adapters::measure_plane(metrics, plane)?;
+    super::adapters::measure_entries(metrics, store)?;
+    measure(metrics, catalog)?;
+    Ok(())
 }
 
 /// What the catalog counts, on the page of metrics.

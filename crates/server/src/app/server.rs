@@ -26,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Ground, StartError, VERSION, adapters,
     entries::EntryLines,
-    lanes::{Lanes, Nudge},
+    lanes::Lanes,
     outbox::JournalOutbox,
     plane, reading, segments,
     tls::{self, TlsFiles},
@@ -103,7 +103,6 @@ struct Serving<'a> {
     management: &'a Arc<Management>,
     stop: &'a CancellationToken,
     tasks: &'a TaskTracker,
-    nudge: Nudge,
 }
 
 /// The parts that hold state, opened and recovered.
@@ -120,66 +119,35 @@ impl Server {
     /// Starts everything; when this returns, requests are served.
     pub async fn start(ground: Ground, manner: Manner) -> Result<Self, StartError> {
         let settings = &ground.config.settings;
-        let listener = bind(settings.listen_addr)?;
-        let address = listener.local_addr().map_err(|source| StartError::System {
-            what: "read the listener's address".into(),
-            source,
-        })?;
+        let (listener, address) = bind(settings.listen_addr)?;
         let state = open_state(&ground).await?;
         let State { store, counter, metrics, catalog, journal, recovery } = state;
-        let (delivery, delivered) = match manner.shows_lines {
-            true => {
-                ground.deliver(&journal).map(|(delivery, reached)| (Some(delivery), reached))?
-            }
-            false => (None, adapters::Reached::everything()),
-        };
+        let (delivery, delivered) = deliver(&ground, &journal, manner)?;
         let intake = journal.intake();
         let (tasks, changes) = (TaskTracker::new(), TaskTracker::new());
         let [stop_accepting, stop_tasks, stop_flushing] =
             std::array::from_fn(|_| CancellationToken::new());
-        let providers = Arc::new(ground.config.providers.clone());
-        let directory = TokenDirectory::start(
-            store.clone(),
-            Arc::clone(&providers),
-            Arc::clone(&ground.clock),
-            directory::Config {
-                capture: settings.capture_bodies,
-                ..directory::Config::new(settings.directory_max_stale)
-            },
-            &tasks,
-            stop_tasks.clone(),
-        )
-        .await?;
+        let directory = begin_directory(&ground, &store, &tasks, &stop_tasks).await?;
         let outbox = outbox(&ground, &intake, manner);
         let plane = plane::start(&ground, &directory, outbox, &store)?;
-        adapters::measure_journal(&metrics, &intake)?;
-        adapters::measure_plane(&metrics, &plane)?;
-        adapters::measure_entries(&metrics, &store)?;
-        segments::measure(&metrics, &catalog)?;
+        segments::measure_all(&metrics, &intake, &plane, &store, &catalog)?;
         let readiness = readiness(&intake, &directory);
         let required = segments::required(&journal, &counter, delivered);
         let sealer = segments::begin(&catalog, &journal, settings, required.clone())?;
         let kept = segments::beside(&catalog, journal.closed_files(), settings, required);
         let reader = reading::beside(&ground, &journal, stop_accepting.clone());
         let manage = manage(&ground, &store, &directory, (kept, reader));
-        let http = Settings {
-            metrics_path: settings.enable_metrics.then(|| settings.metrics_path.0.clone()),
-            metrics_token: settings.metrics_token.clone(),
-            trusted_proxies: settings.trusted_proxies.clone(),
-            version: VERSION,
-        };
+        let http = http_settings(&ground);
         let management =
             Management::new(manage, http, Arc::clone(&readiness), metrics, changes.clone());
         record_start(&store, &recovery).await?;
         let entry_lines = reading::entry_lines(&ground, &store, &journal).await?;
         let flushing = tokio::spawn(counter.run(stop_flushing.clone()));
-        let waker = intake.clone();
         let serving = Serving {
             plane: &plane,
             management: &management,
             stop: &stop_accepting,
             tasks: &tasks,
-            nudge: Arc::new(move || waker.wake()),
         };
         let lanes = serve(&ground, manner, listener, serving)?;
         let server = Self {
@@ -319,8 +287,47 @@ impl Server {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bound = || -> io::Result<TcpListener> {
+/// Shows the journal's lines where that is wanted; says up to where they are.
+fn deliver(
+    ground: &Ground,
+    journal: &Journal,
+    manner: Manner,
+) -> Result<(Option<Delivery>, adapters::Reached), StartError> {
+    if !manner.shows_lines {
+        return Ok((None, adapters::Reached::everything()));
+    }
+    let (delivery, reached) = ground.deliver(journal)?;
+    Ok((Some(delivery), reached))
+}
+
+async fn begin_directory(
+    ground: &Ground,
+    store: &Store,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Arc<TokenDirectory>, StartError> {
+    let settings = &ground.config.settings;
+    let config = directory::Config {
+        capture: settings.capture_bodies,
+        ..directory::Config::new(settings.directory_max_stale)
+    };
+    let providers = Arc::new(ground.config.providers.clone());
+    let (store, clock, stop) = (store.clone(), Arc::clone(&ground.clock), stop.clone());
+    Ok(TokenDirectory::start(store, providers, clock, config, tasks, stop).await?)
+}
+
+fn http_settings(ground: &Ground) -> Settings {
+    let settings = &ground.config.settings;
+    Settings {
+        metrics_path: settings.enable_metrics.then(|| settings.metrics_path.0.clone()),
+        metrics_token: settings.metrics_token.clone(),
+        trusted_proxies: settings.trusted_proxies.clone(),
+        version: VERSION,
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = || -> io::Result<(TcpListener, SocketAddr)> {
         let socket = match address {
             SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
             SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
@@ -328,7 +335,9 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
         // A restart must not wait for the connections of the process before.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        socket.listen(BACKLOG)
+        let listener = socket.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
     };
     bound().map_err(|source| StartError::System { what: format!("listen on {address}"), source })
 }
@@ -418,7 +427,7 @@ fn serve(
     listener: TcpListener,
     serving: Serving<'_>,
 ) -> Result<Lanes, StartError> {
-    let Serving { plane, management, stop, tasks, nudge } = serving;
+    let Serving { plane, management, stop, tasks } = serving;
     let settings = &ground.config.settings;
     let trust = match &settings.upstream_ca_file {
         Some(path) => tls::certificates(path)?,
@@ -441,13 +450,10 @@ fn serve(
         stop: stop.clone(),
     };
     #[cfg(feature = "bench")]
-    let started = if manner.shares_runtime {
-        Lanes::start_shared(lane, &nudge)
-    } else {
-        Lanes::start(lane, &nudge)
-    };
+    let started =
+        if manner.shares_runtime { Lanes::start_shared(lane) } else { Lanes::start(lane) };
     #[cfg(not(feature = "bench"))]
-    let started = Lanes::start(lane, &nudge);
+    let started = Lanes::start(lane);
     let (lanes, senders) =
         started.map_err(|source| StartError::System { what: "start the lanes".into(), source })?;
     tasks.spawn(accept(listener, Arc::clone(plane), senders, stop.clone()));

@@ -110,7 +110,7 @@ pub fn usual(streams: &[Stream]) -> Vec<Column> {
         _ => RECORDS,
     };
     let column = |name: &&str| {
-        let mut column = resolve_one(&format!("{name}")).map(Column::of).ok()?;
+        let mut column = resolve_one(name).map(Column::of).ok()?;
         column.stands_in = *name == "error";
         Some(column)
     };

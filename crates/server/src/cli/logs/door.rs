@@ -2,7 +2,7 @@
 //!
 //! Every command asks a [`Door`] and prints what it answers with.
 
-mod directory;
+mod local;
 mod files;
 mod server;
 
@@ -86,7 +86,7 @@ impl Door {
     /// Refuses a directory that holds nothing to read.
     pub fn check(&self) -> Result<(), Trouble> {
         match self {
-            Self::Directory { data_dir, .. } => directory::check(data_dir),
+            Self::Directory { data_dir, .. } => local::check(data_dir),
             Self::Files { .. } | Self::Server(_) => Ok(()),
         }
     }
@@ -94,7 +94,7 @@ impl Door {
     /// Visits the lines that match, in the order asked for.
     pub fn search(&self, question: &Search, visit: &mut Visit<'_>) -> Result<Answer, Trouble> {
         match self {
-            Self::Directory { fs, data_dir } => directory::search(fs, data_dir, question, visit),
+            Self::Directory { fs, data_dir } => local::search(fs, data_dir, question, visit),
             Self::Files { fs, paths } => files::search(fs, paths, question, visit),
             Self::Server(server) => server.search(question, visit),
         }
@@ -108,9 +108,7 @@ impl Door {
         visit: &mut Visit<'_>,
     ) -> Result<Answer, Trouble> {
         match self {
-            Self::Directory { fs, data_dir } => {
-                directory::newest(fs, data_dir, question, limit, visit)
-            }
+            Self::Directory { fs, data_dir } => local::newest(fs, data_dir, question, limit, visit),
             Self::Files { fs, paths } => files::newest(fs, paths, question, limit, visit),
             Self::Server(server) => server.newest(question, limit, visit),
         }
@@ -118,7 +116,7 @@ impl Door {
 
     pub fn count(&self, question: &Search) -> Result<Answer, Trouble> {
         match self {
-            Self::Directory { fs, data_dir } => directory::count(fs, data_dir, question),
+            Self::Directory { fs, data_dir } => local::count(fs, data_dir, question),
             Self::Files { fs, paths } => files::count(fs, paths, question),
             Self::Server(server) => server.count(question),
         }
@@ -126,7 +124,7 @@ impl Door {
 
     pub fn stats(&self, question: &Search, stats: &Stats) -> Result<(Table, Answer), Trouble> {
         match self {
-            Self::Directory { fs, data_dir } => directory::stats(fs, data_dir, question, stats),
+            Self::Directory { fs, data_dir } => local::stats(fs, data_dir, question, stats),
             Self::Files { fs, paths } => files::stats(fs, paths, question, stats),
             Self::Server(server) => server.stats(question, stats),
         }
@@ -135,7 +133,7 @@ impl Door {
     /// The story of any id.
     pub fn story(&self, id: &str) -> Result<Tale, Trouble> {
         match self {
-            Self::Directory { fs, data_dir } => directory::story(fs, data_dir, id),
+            Self::Directory { fs, data_dir } => local::story(fs, data_dir, id),
             Self::Files { .. } => Err(Trouble::NotOfFiles("show is")),
             Self::Server(server) => server.story(id),
         }

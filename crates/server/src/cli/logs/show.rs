@@ -63,7 +63,8 @@ pub(super) fn run(
 
 /// One object with the lines as they were written.
 fn print_json(tale: &Tale, out: &mut dyn Write) -> io::Result<()> {
-    let lists: [(&str, &dyn Fn(&StoryLine) -> bool); 4] = [
+    type Belongs<'a> = &'a dyn Fn(&StoryLine) -> bool;
+    let lists: [(&str, Belongs<'_>); 4] = [
         ("records", &|line| !line.sibling && line.stream == Stream::Record),
         ("traces", &|line| !line.sibling && line.stream == Stream::Trace),
         ("entries", &|line| !line.sibling && line.stream == Stream::Entry),
@@ -153,108 +154,106 @@ fn title(around: &mut Surroundings<'_>, text: &str) -> io::Result<()> {
 
 /// What the record says, a line for each question that one has.
 fn summary(record: &Line, around: &mut Surroundings<'_>) -> io::Result<()> {
-    let cell = |name: &str| record.get(name).map(crate::render::shown).unwrap_or_default();
-    let with = |before: &str, name: &str, behind: &str| match cell(name) {
-        text if text.is_empty() => String::new(),
-        text => format!("{before}{text}{behind}"),
-    };
-    let joined = |parts: &[String], between: &str| {
-        let parts: Vec<&str> =
-            parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).collect();
-        parts.join(between)
-    };
-    let answered = match cell("response_model") {
-        model if model.is_empty() || model == cell("model") => String::new(),
-        model => format!(" (answered by {model})"),
-    };
+    let of = Record(record);
+    let (request, correlation) = (of.cell("request_id"), of.cell("correlation_id"));
+    let correlation = Some(correlation).filter(|it| *it != request).unwrap_or_default();
     let rows = [
-        ("request", joined(&[cell("request_id"), with("record ", "record_id", "")], " · ")),
-        (
-            "correlation",
-            Some(cell("correlation_id")).filter(|it| *it != cell("request_id")).unwrap_or_default(),
-        ),
-        ("trace", joined(&[cell("trace_id"), with("span ", "span_id", "")], " · ")),
-        ("time", joined(&[cell("ts"), with("instance ", "instance", "")], " · ")),
-        (
-            "outcome",
-            joined(
-                &[
-                    cell("outcome"),
-                    cell("status_code"),
-                    cell("error_code"),
-                    cell("error"),
-                    with("finish ", "finish_reason", ""),
-                    if record.get("partial").is_some_and(|it| it == true) {
-                        "partial".to_owned()
-                    } else {
-                        String::new()
-                    },
-                ],
-                " · ",
-            ),
-        ),
-        (
-            "caller",
-            joined(
-                &[
-                    with("project ", "project", ""),
-                    with("token ", "token_id", ""),
-                    with("user ", "end_user", ""),
-                    cell("client_ip"),
-                    cell("user_agent"),
-                    with("", "labels", ""),
-                ],
-                " · ",
-            ),
-        ),
-        (
-            "asked",
-            joined(
-                &[
-                    format!("{} {}", cell("method"), cell("path")),
-                    cell("provider"),
-                    format!("{}{answered}", cell("model")),
-                    if record.get("stream_response").is_some_and(|it| it == true) {
-                        "streamed".to_owned()
-                    } else {
-                        String::new()
-                    },
-                ],
-                " · ",
-            ),
-        ),
-        (
-            "took",
-            joined(
-                &[
-                    with("", "duration_ms", " ms"),
-                    with("provider ", "upstream_ms", " ms"),
-                    with("first byte ", "ttfb_ms", " ms"),
-                    with("first token ", "ttft_ms", " ms"),
-                    with("ours ", "overhead_us", " µs"),
-                    with("attempts ", "attempts", ""),
-                ],
-                " · ",
-            ),
-        ),
-        (
-            "used",
-            joined(
-                &[
-                    with("", "input_tokens", " tokens in"),
-                    with("", "output_tokens", " out"),
-                    with("", "total_tokens", " in all"),
-                    with("usage ", "usage_source", ""),
-                    with("cost $", "cost_usd", ""),
-                ],
-                " · ",
-            ),
-        ),
+        ("request", vec![request, of.with("record ", "record_id", "")]),
+        ("correlation", vec![correlation]),
+        ("trace", vec![of.cell("trace_id"), of.with("span ", "span_id", "")]),
+        ("time", vec![of.cell("ts"), of.with("instance ", "instance", "")]),
+        ("outcome", of.outcome()),
+        ("caller", of.caller()),
+        ("asked", of.asked()),
+        ("took", of.took()),
+        ("used", of.used()),
     ];
-    for (name, text) in rows.iter().filter(|(_, text)| !text.is_empty()) {
-        writeln!(around.out, "{name:<12}{text}")?;
+    for (name, parts) in rows {
+        let parts: Vec<&str> = parts.iter().map(|part| part.trim()).collect();
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        if !parts.is_empty() {
+            writeln!(around.out, "{name:<12}{}", parts.join(" · "))?;
+        }
     }
     Ok(())
+}
+
+/// A record, asked for text: what it does not say is empty.
+struct Record<'l>(&'l Line);
+
+impl Record<'_> {
+    fn cell(&self, name: &str) -> String {
+        self.0.get(name).map(crate::render::shown).unwrap_or_default()
+    }
+
+    fn with(&self, before: &str, name: &str, behind: &str) -> String {
+        match self.cell(name) {
+            text if text.is_empty() => text,
+            text => format!("{before}{text}{behind}"),
+        }
+    }
+
+    /// `word` where the field is true.
+    fn flag(&self, name: &str, word: &str) -> String {
+        let is_set = self.0.get(name).is_some_and(|value| value == true);
+        if is_set { word.to_owned() } else { String::new() }
+    }
+
+    fn outcome(&self) -> Vec<String> {
+        vec![
+            self.cell("outcome"),
+            self.cell("status_code"),
+            self.cell("error_code"),
+            self.cell("error"),
+            self.with("finish ", "finish_reason", ""),
+            self.flag("partial", "partial"),
+        ]
+    }
+
+    fn caller(&self) -> Vec<String> {
+        vec![
+            self.with("project ", "project", ""),
+            self.with("token ", "token_id", ""),
+            self.with("user ", "end_user", ""),
+            self.cell("client_ip"),
+            self.cell("user_agent"),
+            self.cell("labels"),
+        ]
+    }
+
+    fn asked(&self) -> Vec<String> {
+        let answered = match self.cell("response_model") {
+            model if model.is_empty() || model == self.cell("model") => String::new(),
+            model => format!(" (answered by {model})"),
+        };
+        vec![
+            format!("{} {}", self.cell("method"), self.cell("path")),
+            self.cell("provider"),
+            format!("{}{answered}", self.cell("model")),
+            self.flag("stream_response", "streamed"),
+        ]
+    }
+
+    fn took(&self) -> Vec<String> {
+        vec![
+            self.with("", "duration_ms", " ms"),
+            self.with("provider ", "upstream_ms", " ms"),
+            self.with("first byte ", "ttfb_ms", " ms"),
+            self.with("first token ", "ttft_ms", " ms"),
+            self.with("ours ", "overhead_us", " µs"),
+            self.with("attempts ", "attempts", ""),
+        ]
+    }
+
+    fn used(&self) -> Vec<String> {
+        vec![
+            self.with("", "input_tokens", " tokens in"),
+            self.with("", "output_tokens", " out"),
+            self.with("", "total_tokens", " in all"),
+            self.with("usage ", "usage_source", ""),
+            self.with("cost $", "cost_usd", ""),
+        ]
+    }
 }
 
 /// Something that happened, at a moment in microseconds from the first.

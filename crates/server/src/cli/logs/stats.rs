@@ -90,7 +90,7 @@ fn print_table(table: &Table, stats: &Stats, around: &mut Surroundings<'_>) -> i
         filled = fill(table, stats.bucket_micros.unwrap_or_default());
         rows = &filled;
     }
-    let cells = |row: &Vec<Cell>| row.iter().map(|cell| shown(cell)).collect::<Vec<_>>();
+    let cells = |row: &Vec<Cell>| row.iter().map(shown).collect::<Vec<_>>();
     let mut lines: Vec<(Vec<String>, &str)> = rows.iter().map(|row| (cells(row), "")).collect();
     if is_histogram {
         let used: usize = (0..columns.len()).map(|at| width(&columns, &lines, at) + 2).sum();

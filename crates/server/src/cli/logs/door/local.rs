@@ -32,6 +32,7 @@ pub(super) fn search(
     question: &Search,
     visit: &mut Visit<'_>,
 ) -> Result<Answer, Trouble> {
+    let question = &with_bodies(question);
     let sources = Sources::open(fs, data_dir)?;
     let report = visiting(visit, |visit| {
         Ok(engine::search(&sources, question, &mut |hit| visit(Found::of(hit.line, hit.context)))?)
@@ -46,6 +47,7 @@ pub(super) fn newest(
     limit: usize,
     visit: &mut Visit<'_>,
 ) -> Result<Answer, Trouble> {
+    let question = &with_bodies(question);
     let sources = Sources::open(fs, data_dir)?;
     let backwards = Search { order: Order::NewestFirst, limit: Some(limit), ..question.clone() };
     let mut held = Held::default();
@@ -121,6 +123,7 @@ pub(super) fn count(
     data_dir: &Path,
     question: &Search,
 ) -> Result<Answer, Trouble> {
+    let question = &with_bodies(question);
     let report = engine::count(&Sources::open(fs, data_dir)?, question)?;
     Ok(answer(question, report))
 }
@@ -131,6 +134,7 @@ pub(super) fn stats(
     question: &Search,
     stats: &Stats,
 ) -> Result<(Table, Answer), Trouble> {
+    let question = &with_bodies(question);
     let (table, report) = engine::stats(&Sources::open(fs, data_dir)?, question, stats)?;
     Ok((table, answer(question, report)))
 }
@@ -144,6 +148,11 @@ pub(super) fn story(fs: &Arc<dyn Fs>, data_dir: &Path, id: &str) -> Result<Tale,
     answer.matched = story.lines.len() as u64;
     answer.explain = story.explain;
     Ok(Tale { lines: story.lines, bodies, cut: story.cut, answer })
+}
+
+/// Whoever may read the files may read the captured bodies among them.
+fn with_bodies(question: &Search) -> Search {
+    Search { bodies: true, ..question.clone() }
 }
 
 fn answer(question: &Search, report: Report) -> Answer {
