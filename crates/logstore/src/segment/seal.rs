@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    Dataset, Decoder, PAGE_ROWS, SegmentError, SegmentInfo, SegmentWriter,
+    BATCH_ROWS, Dataset, Decoder, SegmentError, SegmentInfo, SegmentWriter,
     decode::{self, Head},
     ids::read_exact,
     write::{SealOptions, date_of},
@@ -89,7 +89,7 @@ pub fn seal(
                 decoder.push_opaque(text, line.seq, line.ts);
                 sealed.opaque += 1;
             }
-            if decoder.rows() == PAGE_ROWS || decoder.bytes() >= BATCH_BYTES {
+            if decoder.rows() == BATCH_ROWS || decoder.bytes() >= BATCH_BYTES {
                 writer.write(&decoder.finish())?;
             }
         }
