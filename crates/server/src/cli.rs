@@ -115,12 +115,12 @@ pub struct Place {
 
 /// Parses what was typed and runs it.
 pub fn main(arguments: Vec<std::ffi::OsString>, environment: Environment) -> ExitCode {
-    let usage = wrong_usage(&arguments);
-    let cli = match Cli::try_parse_from(queries_marked(arguments)) {
+    let arguments = queries_marked(arguments);
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers; the rest is wrong usage.
-            let code = if error.use_stderr() { usage } else { 0 };
+            let code = if error.use_stderr() { wrong_usage(&arguments) } else { 0 };
             let _printed = error.print();
             return ExitCode::from(code);
         }

@@ -133,26 +133,27 @@ impl Groups {
         groups: &mut [u32],
     ) -> Result<(), EngineError> {
         let mut key = GroupKey { bucket, codes: [0; GROUP_FIELDS_MAX] };
-        // The groups of the codes met so far, where there is one field.
-        let mut known: Vec<u32> = Vec::new();
-        for (at, group) in groups.iter_mut().enumerate() {
-            let row = from + at;
-            if let [codes] = columns {
-                let code = codes[row] as usize;
-                if let Some(found) = known.get(code).filter(|found| **found != NONE) {
+        if let [codes] = columns {
+            // The groups of the codes met so far.
+            let mut known: Vec<u32> = Vec::new();
+            for (group, code) in groups.iter_mut().zip(&codes[from..]) {
+                let at = *code as usize;
+                if let Some(found) = known.get(at).filter(|found| **found != NONE) {
                     *group = *found;
                     continue;
                 }
-                key.codes[0] = codes[row];
+                key.codes[0] = *code;
                 *group = self.of_key(&key)?;
-                if code < DENSE_MAX as usize {
-                    known.resize(known.len().max(code + 1), NONE);
-                    known[code] = *group;
+                if *code < DENSE_MAX {
+                    known.resize(known.len().max(at + 1), NONE);
+                    known[at] = *group;
                 }
-                continue;
             }
+            return Ok(());
+        }
+        for (at, group) in groups.iter_mut().enumerate() {
             for (code, column) in key.codes.iter_mut().zip(columns) {
-                *code = column[row];
+                *code = column[from + at];
             }
             *group = self.of_key(&key)?;
         }

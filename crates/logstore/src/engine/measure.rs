@@ -450,10 +450,8 @@ fn each(groups: &[u32], column: &ArrayRef, mut visit: impl FnMut(usize, usize)) 
             }
         }
         Some(nulls) => {
-            for (from, to) in nulls.valid_slices() {
-                for (at, group) in groups[from..to].iter().enumerate() {
-                    visit(from + at, *group as usize);
-                }
+            for row in nulls.valid_indices() {
+                visit(row, groups[row] as usize);
             }
         }
     }

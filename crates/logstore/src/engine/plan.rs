@@ -221,7 +221,10 @@ impl Compiler<'_> {
             });
         }
         let found = self.words.iter().find(|(known, _)| known == word);
-        if let Some((_, records)) = found.filter(|_| self.dataset == Dataset::Records) {
+        let of_records = |(_, records): &&(String, Vec<String>)| {
+            self.dataset == Dataset::Records && !records.is_empty()
+        };
+        if let Some((_, records)) = found.filter(of_records) {
             let check = Check::Text(TextCheck::any(records.clone()));
             any.push(self.leaf("record_id", check));
         }

@@ -48,6 +48,10 @@ impl Sealed {
     fn open(&self, counters: &mut Counters) -> Result<Arc<Segment>, Problem> {
         let (segment, opened) = self.shelf.take(&self.path).map_err(|e| self.problem(&e))?;
         counters.opened += u64::from(opened);
+        if let Some(problem) = segment.ids_problem().filter(|_| opened) {
+            // Nothing is missing from the answer, but nothing proves its pages.
+            counters.problem(self.problem(problem));
+        }
         if segment.dataset() != self.dataset {
             let what =
                 format!("holds {}, not {}", segment.dataset().as_str(), self.dataset.as_str());
@@ -73,13 +77,8 @@ impl Sealed {
                     return None;
                 }
                 Ok(Some(rows)) => any = unite(any, rows),
-                Ok(None) => {
-                    // Slower, but not wrong: nothing is missing from the answer.
-                    if let Some(problem) = segment.ids_problem() {
-                        counters.problem(self.problem(problem));
-                    }
-                    return None;
-                }
+                // Slower, but not wrong.
+                Ok(None) => return None,
             }
         }
         Some(any)

@@ -64,7 +64,10 @@ pub(crate) fn stats(
 }
 
 fn columns(aggregate: &Aggregate, dataset: Dataset) -> Vec<&'static str> {
-    let mut columns = vec![TS];
+    let mut columns = Vec::new();
+    if aggregate.has_buckets() {
+        columns.push(TS);
+    }
     if dataset == Dataset::Records {
         columns.push(WEIGHT);
     }
@@ -97,7 +100,10 @@ fn add(
     dataset: Dataset,
     batch: &RecordBatch,
 ) -> Result<(), EngineError> {
-    let Some(times) = batch.column_by_name(TS).and_then(whole) else { return Ok(()) };
+    let times = batch.column_by_name(TS).and_then(whole).unwrap_or_default();
+    if aggregate.has_buckets() && times.len() != batch.num_rows() {
+        return Ok(());
+    }
     // A line that says no number stands for itself.
     let counts = batch.column_by_name(WEIGHT).filter(|counts| counts.null_count() < counts.len());
     let weights: Option<Vec<i64>> = counts.and_then(|counts| {
@@ -119,5 +125,5 @@ fn add(
             Some(key) => Place::Label(array, key.into()),
         }
     };
-    aggregate.add_batch(times, weights.as_deref(), &place)
+    aggregate.add_batch(batch.num_rows(), times, weights.as_deref(), &place)
 }
