@@ -32,16 +32,19 @@ mod read;
 
 mod directory;
 
-mod entries;
+mod audit;
 
 mod tx;
 
 mod operational;
 
 pub use self::{
+    audit::{
+        ChainState, EntryFilter, Gap, JournalEntry, Lead, PENDING_MAX, Remembered, Restored,
+        Sequenced, SequencedEntry, Taken,
+    },
     crypto::EncryptionKeys,
     directory::{ChangedId, Changes, DirectoryRow, LOOKUP_MAX},
-    entries::EntryFilter,
     error::{Error, ErrorKind, Result},
     model::{
         Listing, ManagementKey, ManagementKeyPatch, NewManagementKey, NewProject, NewToken,
