@@ -38,7 +38,10 @@ mod tx;
 
 mod operational;
 
+mod credentials;
+
 pub use self::{
+    credentials::{TAG_PERIODS_KEPT, TOKEN_NETWORKS_MAX, Use},
     crypto::EncryptionKeys,
     directory::{ChangedId, Changes, DirectoryRow, LOOKUP_MAX},
     entries::EntryFilter,
