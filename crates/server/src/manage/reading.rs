@@ -131,9 +131,11 @@ impl Drop for Gone {
     }
 }
 
-/// Restricts a question to what the caller may see, and bounds it.
+/// Restricts a question to what the caller may see, and bounds it. Words are
+/// looked for in captured bodies where the caller may read those.
 fn bounded(mut search: Search, caller: &Caller, cancel: &Cancel, time_max: Duration) -> Search {
     search.projects = caller.project_ids();
+    search.bodies &= search.expr.has_words() && Permission::ReadBodies.granted_to(caller.role);
     search.budget = Budget { deadline: Some(Instant::now() + time_max), ..Budget::default() };
     search.cancel = cancel.clone();
     search
@@ -185,21 +187,30 @@ fn missing(report: &Report, data_dir: &Path) -> Vec<String> {
 struct Subject {
     query: String,
     streams: Vec<Stream>,
+    /// Captured bodies are searched, too: what is found tells what they say.
+    bodies: bool,
     since: Option<domain::time::Timestamp>,
     until: Option<domain::time::Timestamp>,
 }
 
 impl Subject {
     fn of(search: &Search) -> Self {
-        let (since, until) = (search.since, search.until);
-        Self { query: search.expr.to_string(), streams: search.streams.clone(), since, until }
+        let (since, until, bodies) = (search.since, search.until, search.bodies);
+        let (query, streams) = (search.expr.to_string(), search.streams.clone());
+        Self { query, streams, bodies, since, until }
+    }
+
+    /// `record+trace+bodies`
+    fn datasets(&self) -> String {
+        let streams = self.streams.iter().map(|stream| stream.as_str());
+        let all: Vec<&str> = streams.chain(self.bodies.then_some("bodies")).collect();
+        all.join("+")
     }
 
     fn draft(&self, action: Action) -> EntryDraft {
-        let streams: Vec<&str> = self.streams.iter().map(|stream| stream.as_str()).collect();
         let mut draft = EntryDraft::new(action)
             .detail(Detail::Query(Text::new(&self.query)))
-            .detail(Detail::Stream(Word::lossy(&streams.join("+"))));
+            .detail(Detail::Stream(Word::lossy(&self.datasets())));
         if let Some(since) = self.since {
             draft = draft.detail(Detail::Since(since));
         }
@@ -212,15 +223,20 @@ impl Subject {
 
 /// Tells the audit log of a search, once in a while for each caller and query.
 /// With the database away the journal can still be searched: that is said in a
-/// trace, and the entry is tried again with the next search.
-async fn searched(manage: &Manage, caller: &Caller, subject: &Subject) {
-    let streams: Vec<&str> = subject.streams.iter().map(|stream| stream.as_str()).collect();
-    let what = format!("{} {}", streams.join("+"), subject.query);
-    let Some(first) = manage.reader.said.first(caller, &what, manage.clock.now()) else { return };
-    if let Err(error) = entered(manage, caller, subject.draft(Action::LogsSearch)).await {
-        manage.reader.said.forget(&first);
-        tracing::warn!(cause = error.chain(), "the entry of a search could not be written");
+/// trace, and the entry is tried again with the next search. Bodies cannot.
+async fn searched(manage: &Manage, caller: &Caller, subject: &Subject) -> Result<()> {
+    let what = format!("{} {}", subject.datasets(), subject.query);
+    let first = manage.reader.said.first(caller, &what, manage.clock.now());
+    let Some(first) = first else { return Ok(()) };
+    let Err(error) = entered(manage, caller, subject.draft(Action::LogsSearch)).await else {
+        return Ok(());
+    };
+    manage.reader.said.forget(&first);
+    if subject.bodies {
+        return Err(error);
     }
+    tracing::warn!(cause = error.chain(), "the entry of a search could not be written");
+    Ok(())
 }
 
 /// Tells the audit log before anything is shown.

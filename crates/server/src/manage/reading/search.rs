@@ -47,7 +47,7 @@ pub async fn search(
     let question = asked.search(manage.clock.now(), Stream::ALL)?;
     let (limit, columns) = (asked.limit(Form::Json)?, asked.columns()?);
     let question = bounded(question, caller, waiting, SEARCH_TIME_MAX);
-    searched(manage, caller, &Subject::of(&question)).await;
+    searched(manage, caller, &Subject::of(&question)).await?;
     let reader = &manage.reader;
     let place = (reader.data_dir.clone(), reader.instance.clone());
     let explain = asked.explain;
@@ -171,6 +171,7 @@ pub(super) fn close(
     let searched = json!({
         "query": question.expr.to_string(),
         "streams": streams,
+        "bodies": question.bodies,
         "segments_total": report.segments_total,
         "segments_opened": report.segments_opened,
         "rows_scanned": report.rows_scanned,
