@@ -10,7 +10,6 @@ mod asked;
 mod figures;
 mod outlet;
 mod request;
-mod said;
 mod search;
 mod tail;
 
@@ -36,7 +35,6 @@ use tokio_util::sync::CancellationToken;
 /// What work listens to.
 pub use logstore::engine::Cancel;
 
-use self::said::Said;
 pub use self::{
     asked::{Asked, Form},
     figures::{FiguresAsked, UsageAsked, stats, usage},
@@ -48,6 +46,7 @@ pub use self::{
 use super::{
     Manage,
     access::{Caller, Permission},
+    entered::{entered, looked, looked_inside},
     error::{Error, Kind, Result},
 };
 
@@ -79,7 +78,6 @@ pub struct Reader {
     searches: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     tails: Arc<Semaphore>,
-    said: Said,
 }
 
 impl Reader {
@@ -101,7 +99,6 @@ impl Reader {
             searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             tails: Arc::new(Semaphore::new(TAILS_MAX)),
-            said: Said::default(),
         }
     }
 
@@ -222,34 +219,14 @@ impl Subject {
 }
 
 /// Tells the audit log of a search, once in a while for each caller and query.
-/// With the database away the journal can still be searched: that is said in a
-/// trace, and the entry is tried again with the next search. Bodies cannot.
+/// What captured bodies say is shown only behind a durable entry.
 async fn searched(manage: &Manage, caller: &Caller, subject: &Subject) -> Result<()> {
     let what = format!("{} {}", subject.datasets(), subject.query);
-    let first = manage.reader.said.first(caller, &what, manage.clock.now());
-    let Some(first) = first else { return Ok(()) };
-    let Err(error) = entered(manage, caller, subject.draft(Action::LogsSearch)).await else {
-        return Ok(());
-    };
-    manage.reader.said.forget(&first);
-    if subject.bodies {
-        return Err(error);
+    let draft = subject.draft(Action::LogsSearch);
+    match subject.bodies {
+        true => looked_inside(manage, caller, &what, draft).await,
+        false => looked(manage, caller, &what, draft).await,
     }
-    tracing::warn!(cause = error.chain(), "the entry of a search could not be written");
-    Ok(())
-}
-
-/// Tells the audit log before anything is shown.
-async fn entered(manage: &Manage, caller: &Caller, draft: EntryDraft) -> Result<()> {
-    let written = async {
-        let tx = manage.store.begin(caller.actor.clone(), caller.context.clone()).await?;
-        tx.commit(caller.explain(draft)).await
-    };
-    let unavailable = |error: store::Error| {
-        let text = "the audit log cannot be written now; nothing is shown";
-        Error::new(Kind::AuditUnavailable, text).with_source(error)
-    };
-    written.await.map(drop).map_err(unavailable)
 }
 
 /// The entry of captured bodies of a record, about to be shown.
@@ -258,7 +235,7 @@ async fn bodies_entered(manage: &Manage, caller: &Caller, id: &str, rows: u64) -
         .target(TargetKind::Record, id)
         .detail(Detail::Query(Text::new(id)))
         .detail(Detail::Rows(rows));
-    entered(manage, caller, draft).await
+    entered(manage, caller, draft).await.map(drop)
 }
 
 /// Refuses what only some roles may have.

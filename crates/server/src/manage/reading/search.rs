@@ -203,7 +203,8 @@ pub async fn export(
         Search { limit: Some(limit), ..bounded(question, caller, &gone.cancel(), EXPORT_TIME_MAX) };
     let name = if form == Form::Csv { "csv" } else { "ndjson" };
     let draft = Subject::of(&question).draft(Action::LogsExport);
-    entered(manage, caller, draft.detail(Detail::Format(Word::lossy(name)))).await?;
+    let draft = draft.detail(Detail::Format(Word::lossy(name)));
+    entered(manage, caller, draft).await?;
     let reader = &manage.reader;
     let place = reader.turn(&reader.exports).await?;
     let (fs, data_dir) = (Arc::clone(&reader.fs), reader.data_dir.clone());
