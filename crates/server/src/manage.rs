@@ -75,6 +75,7 @@ impl From<store::Error> for Error {
             store::ErrorKind::Conflict => Kind::Duplicate,
             store::ErrorKind::Invalid => Kind::Invalid,
             store::ErrorKind::Unavailable => Kind::Unavailable,
+            store::ErrorKind::AuditUnavailable => Kind::AuditUnavailable,
             store::ErrorKind::Corrupt | store::ErrorKind::Internal => Kind::Internal,
         };
         Self::new(kind, error.public().to_owned()).with_source(error)
