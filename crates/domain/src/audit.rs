@@ -25,6 +25,7 @@ mod line;
 mod sealing;
 pub mod tree;
 mod value;
+pub mod verify;
 mod view;
 
 pub use self::{
