@@ -8,3 +8,4 @@ mod crash;
 mod faults;
 mod harness;
 mod secrets;
+mod sequencing;
