@@ -1,14 +1,18 @@
 //! `llm-proxy db migrate|status`.
 
-use std::io::Write;
+use std::{io::Write, sync::Arc};
 
 use anyhow::Context as _;
-use domain::ids::InstanceId;
-use store::{MigrationStatus, Options, Store};
+use domain::{
+    audit::{Action, Actor, Detail, EntryContext, EntryDraft, TargetKind},
+    ids::InstanceId,
+    secret::Secret,
+};
+use store::{EncryptionKeys, MigrationStatus, Options, Store};
 
 use crate::{
     config::Config,
-    system::{self, KeySource, SystemClock, SystemRng},
+    system::{self, DataDir, KeySource, SystemClock, SystemRng},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Subcommand)]
@@ -39,12 +43,43 @@ pub async fn run(command: &DbCommand, config: &Config, out: &mut dyn Write) -> a
                     writeln!(out, "the encryption key was created: {}", path.display())?;
                 }
             }
-            Store::migrate(&options, &SystemClock).await?
+            let before = Store::migration_status(&options).await.unwrap_or_default();
+            let is_new = |it: &MigrationStatus| {
+                !before.iter().any(|was| was.version == it.version && was.applied_at.is_some())
+            };
+            let migrations = Store::migrate(&options, &SystemClock).await?;
+            let applied = migrations.iter().filter(|it| is_new(it)).count() as u64;
+            if applied > 0 {
+                enter(config, &data_dir, applied).await?;
+            }
+            migrations
         }
     };
     for migration in &migrations {
         writeln!(out, "{}", line(migration))?;
     }
+    Ok(())
+}
+
+/// The entry of a migration that a command applied, in the caller's name.
+async fn enter(config: &Config, data_dir: &DataDir, applied: u64) -> anyhow::Result<()> {
+    let settings = &config.settings;
+    let instance = data_dir.instance(settings.instance_id.as_ref(), &SystemRng)?;
+    let path = settings.database_path();
+    let configured = settings.encryption_key.as_ref().map(|key| &key.0);
+    let key = data_dir.encryption_key(configured, &path, &SystemRng)?.0;
+    let old: Vec<Secret> = settings.encryption_keys_old.iter().map(|key| key.0.clone()).collect();
+    let keys = EncryptionKeys::parse(&key, &old)?;
+    let options = Options::new(path, instance, system::boot_id(&SystemClock, &SystemRng));
+    let (clock, rng) = (Arc::new(SystemClock), Arc::new(SystemRng));
+    let store = Store::open(options, keys, clock, rng).await?;
+    let actor = Actor::local(rustix::process::getuid().as_raw());
+    let tx = store.begin(actor, EntryContext::default()).await?;
+    let draft = EntryDraft::new(Action::ConfigChange)
+        .target(TargetKind::Setting, "database_schema")
+        .detail(Detail::Migrations(applied));
+    drop(tx.commit(draft).await.context("enter the migration in the audit log")?);
+    store.close().await;
     Ok(())
 }
 

@@ -86,6 +86,20 @@ fn a_flood_of_keys_is_told_apart_less_and_counted_all_the_same() {
 }
 
 #[test]
+fn guesses_from_one_network_leave_few_entries() {
+    let denials = Denials::new(Arc::new(ManualClock::at(START)));
+    for guess in 0..10_000 {
+        let mark = CredentialMark::new(format!("sk-{guess:043}").as_bytes(), None);
+        let mark = CredentialMark { tag: Some(format!("w1:{guess}").into()), ..mark };
+        take(&denials, Key { party: Party::Credential(mark), ..key(2, 0, 1) });
+    }
+    let mut entered = Totals::new();
+    let entries = enter(&denials, true, &mut entered);
+    assert_eq!(entries, CREDENTIALS_MAX as usize + INDIVIDUAL_MAX as usize + 1);
+    assert_eq!(entered.values().sum::<u64>(), 10_000);
+}
+
+#[test]
 fn a_clock_that_is_set_back_keeps_no_window_open() {
     let clock = Arc::new(ManualClock::at(START));
     let denials = Denials::new(clock.clone());
