@@ -23,6 +23,7 @@ pub mod jcs;
 mod leaf;
 mod line;
 mod sealing;
+pub mod tree;
 mod value;
 mod view;
 
