@@ -20,7 +20,7 @@ use http::{
 };
 
 use crate::{
-    finish::Unfinished,
+    finish::{Room, Unfinished},
     hop::{TRACEPARENT, X_CORRELATION_ID, X_REQUEST_ID},
     limits::HEADER_BYTES_MAX,
     network,
@@ -148,24 +148,29 @@ pub fn receive(
     let parts = &plane.parts;
     let now = parts.clock.now();
     let ids = request_ids(plane, &head.headers, now);
-    let client = network::client_address(peer, &head.headers, &parts.trusted_proxies).client;
-    let record = first_record(plane, head, mount, &ids, client, now);
-    let room = parts.outbox.reserve();
+    let client = network::client_address(peer, &head.headers, &parts.trusted_proxies);
+    let record = first_record(plane, head, mount, &ids, client.client, now);
+    let reserved = parts.outbox.reserve();
+    let room = match reserved {
+        Ok(()) => Room::Reserved,
+        Err(NoRoom::Failed) if parts.outbox.serves_unrecorded() => Room::Unrecorded,
+        Err(_) => Room::None,
+    };
     let scope = RequestScope::new(ids);
-    let mut exchange = Unfinished::new(Arc::clone(plane), record, started, room.is_ok());
+    let mut exchange = Unfinished::new(Arc::clone(plane), record, started, room, client);
     exchange.query = head.uri.path_and_query().filter(|path| path.query().is_some()).cloned();
-    let verdict = match room {
+    let verdict = match reserved {
         Err(NoRoom::Full) => Err(overloaded()),
-        Err(NoRoom::Failed) => Err(Refusal::new(
+        Err(NoRoom::Failed) if room == Room::None => Err(Refusal::new(
             ErrorCode::AuditUnavailable,
             "requests cannot be recorded now, so none are served; try again later",
         )
         .retry_after(1_000_000)),
         // The guard of this request is counted already.
-        Ok(()) if plane.active.load(Ordering::Relaxed) > parts.limits.concurrent_requests_max => {
+        _ if plane.active.load(Ordering::Relaxed) > parts.limits.concurrent_requests_max => {
             Err(overloaded())
         }
-        Ok(()) => inspect(plane, head),
+        _ => inspect(plane, head),
     };
     Received { exchange, scope, verdict }
 }

@@ -19,6 +19,7 @@ mod action;
 mod change;
 mod detail;
 mod draft;
+pub mod inventory;
 pub mod jcs;
 mod leaf;
 mod line;
@@ -33,7 +34,7 @@ pub use self::{
     detail::{Detail, DetailKey, DetailKind},
     draft::{Actor, DraftError, EntryContext, EntryDraft, Origin, SealedEntry},
     leaf::{Leaf, LeafError, LeafHash, leaf_hash},
-    line::write_line,
+    line::{parse_openings, write_line, write_openings},
     sealing::{Commitment, Opening, commitment},
     value::{TEXT_BYTES_MAX, Text, Value, WORD_BYTES_MAX, Word, is_deceptive},
     view::{ActorView, ChangeView, EntryView, TargetView},

@@ -13,8 +13,8 @@ use domain::ids::{InstanceId, RecordId};
 use crate::{
     catalog::{beyond, books::Boot},
     format::{
-        COUNTERS_PREFIX, Counters, FORMAT, HEADER_PREFIX, Header, OPENING_PREFIX, OutcomeWord,
-        RECORD_PREFIX, RecordLine, parse_opening,
+        COUNTERS_PREFIX, Counters, ENTRY_OPENING_PREFIX, FORMAT, HEADER_PREFIX, Header,
+        OPENING_PREFIX, OutcomeWord, RECORD_PREFIX, RecordLine, parse_opening,
     },
     fs::Fs,
     recover::{all_files, read_header},
@@ -224,7 +224,7 @@ impl<'r> InstanceCheck<'r> {
         for (seq, line) in batch.lines() {
             if line.starts_with(HEADER_PREFIX) {
                 started |= self.header(name, seq, line);
-            } else if line.starts_with(OPENING_PREFIX) {
+            } else if line.starts_with(OPENING_PREFIX) && !line.starts_with(ENTRY_OPENING_PREFIX) {
                 self.opening(name, seq, line);
             } else if line.starts_with(COUNTERS_PREFIX) {
                 books = Some((seq, Counters::parse(line)));

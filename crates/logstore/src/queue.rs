@@ -19,6 +19,11 @@ use domain::{
 };
 use parking_lot::{Condvar, Mutex};
 
+use crate::{
+    accounts::{Accounts, Failure},
+    bundle::{Bundle, Until},
+};
+
 /// Room that one request takes from reservation until its record is stored: its
 /// opening and record in memory, texts at their usual size. The default queue
 /// of 64 MiB so holds as many requests as `MAX_CONCURRENT_REQUESTS`.
@@ -55,80 +60,12 @@ pub enum NoRoom {
     Failed,
 }
 
-/// Why the journal takes no new requests.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Failure {
-    DiskFull,
-    WriteFailed,
-    SyncFailed,
-    /// Closed, or its thread is gone.
-    Stopped,
-}
-
-impl Failure {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DiskFull => "disk_full",
-            Self::WriteFailed => "write_failed",
-            Self::SyncFailed => "sync_failed",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
-/// Records lost, by reason.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Lost {
-    pub disk_full: u64,
-    pub write_failed: u64,
-    pub sync_failed: u64,
-}
-
-/// The books, read under one lock: `accepted = stored + coalesced + lost + in
-/// flight` in every reading. Figures count from the start of the process.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Accounts {
-    pub accepted: u64,
-    /// Covered by an appended commit line.
-    pub stored: u64,
-    pub coalesced: u64,
-    pub lost: Lost,
-    /// Reserved and not yet any of the others.
-    pub in_flight: u64,
-    /// Of the stored, known to survive a loss of power.
-    pub synced: u64,
-    /// Records written for openings that the last process left behind.
-    pub interrupted: u64,
-    pub traces_dropped: u64,
-    pub entries_refused: u64,
-    pub queue_items: u64,
-    pub queue_bytes: u64,
-    pub failed: Option<Failure>,
-    /// The last committed line.
-    pub seq: u64,
-    /// Appended since the start, commit lines included.
-    pub journal_bytes: u64,
-    pub batches: u64,
-    pub syncs: u64,
-    pub sync_seconds: f64,
-    pub file_reopens: u64,
-    /// Captured bodies appended, and lost for want of room or disk.
-    pub bodies_stored: u64,
-    pub bodies_lost: u64,
-    pub bodies_bytes: u64,
-}
-
-impl Accounts {
-    pub fn balance(&self) -> bool {
-        self.accepted == self.stored + self.coalesced + self.lost.total() + self.in_flight
-    }
-}
-
 /// Openings stand unboxed: they are moved once into a buffer that is reused.
 pub(crate) enum Item {
     Open(Opening),
     Record(Box<Record>, Vec<Body>, Option<Stored>),
     Line(Stream, Vec<u8>, Option<Stored>),
+    Bundle(Bundle, Until, Stored),
 }
 
 /// What the writer is doing, so that callers wake it only when it sleeps.
@@ -480,6 +417,59 @@ impl Intake {
             self.wake();
         }
         Ok(())
+    }
+
+    /// Queues lines that are appended together or not at all, and tells `told`
+    /// once they are as durable as `until` says. `told` is dropped untold when
+    /// this returns an error.
+    pub fn bundle(&self, bundle: Bundle, until: Until, told: Stored) -> Result<(), NoRoom> {
+        self.push_bundle(bundle, until, told, false)
+    }
+
+    /// As [`Intake::bundle`], though the journal has failed: what may still be
+    /// said in the room that its reserve left. It may be lost all the same.
+    pub fn last_words(&self, bundle: Bundle, told: Stored) -> Result<(), NoRoom> {
+        self.push_bundle(bundle, Until::Stored, told, true)
+    }
+
+    fn push_bundle(
+        &self,
+        bundle: Bundle,
+        until: Until,
+        told: Stored,
+        despite_failure: bool,
+    ) -> Result<(), NoRoom> {
+        let cost = bundle.cost();
+        let mut state = self.0.state.lock();
+        let stopped = state.accounts.failed == Some(Failure::Stopped);
+        let refused = if stopped || (state.accounts.failed.is_some() && !despite_failure) {
+            Some(NoRoom::Failed)
+        } else if state.accounts.queue_bytes + cost > self.0.queue_bytes_max {
+            Some(NoRoom::Full)
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
+            state.accounts.entries_refused += bundle.entries();
+            return Err(reason);
+        }
+        state.accounts.queue_bytes += cost;
+        if self.0.push_locked(state, Item::Bundle(bundle, until, told)) {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// Counts a request that is served though no record of it can be kept.
+    pub fn unrecorded(&self) {
+        let mut state = self.0.state.lock();
+        let accounts = &mut state.accounts;
+        accounts.accepted += 1;
+        match accounts.failed {
+            Some(Failure::DiskFull) => accounts.lost.disk_full += 1,
+            Some(Failure::SyncFailed) => accounts.lost.sync_failed += 1,
+            _ => accounts.lost.write_failed += 1,
+        }
     }
 
     /// The books, consistent in themselves.

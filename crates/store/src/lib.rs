@@ -38,11 +38,14 @@ mod tx;
 
 mod operational;
 
+mod credentials;
+
 pub use self::{
     audit::{
         ChainState, EntryFilter, Gap, JournalEntry, Lead, PENDING_MAX, Remembered, Restored,
         Sequenced, SequencedEntry, Taken,
     },
+    credentials::{TAG_PERIODS_KEPT, TOKEN_NETWORKS_MAX, Use},
     crypto::EncryptionKeys,
     directory::{ChangedId, Changes, DirectoryRow, LOOKUP_MAX},
     error::{Error, ErrorKind, Result},

@@ -212,6 +212,7 @@ impl Store {
             self.0.keys.require(&id)?;
             old |= id != self.0.keys.current_id();
         }
+        old |= self.has_old_tag_keys().await?;
         Ok(old)
     }
 
@@ -220,6 +221,7 @@ impl Store {
     async fn seal_with_current_key(&self) -> Result<()> {
         let mut tx = self.begin(Actor::system(), EntryContext::default()).await?;
         let rows = tx.seal_with_current_key(TOKEN_HASH_KEY).await?;
+        let rows = rows + tx.wrap_tag_keys_anew().await?;
         let key_id = Word::lossy(self.0.keys.current_id());
         let entry = EntryDraft::new(Action::ConfigChange)
             .target(TargetKind::Setting, "encryption_key")

@@ -187,12 +187,20 @@ impl AuditedTx {
         Ok(last)
     }
 
-    fn connection(&mut self) -> &mut Connection {
+    pub(crate) fn connection(&mut self) -> &mut Connection {
         &mut self.tx
     }
 
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    pub(crate) fn inner_arc(&self) -> Arc<Inner> {
+        Arc::clone(&self.inner)
+    }
+
     /// Runs one writing statement; after a failure nothing can be committed.
-    async fn write(&mut self, query: Query) -> Result<u64> {
+    pub(crate) async fn write(&mut self, query: Query) -> Result<u64> {
         match query.execute(&mut *self.tx).await {
             Ok(done) => Ok(done.rows_affected()),
             Err(error) => {

@@ -20,6 +20,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("api", &["cli", "app", "admin", "directory", "delivery", "store", "logstore"]),
     ("admin", &["cli", "app", "api", "directory", "delivery", "store", "logstore"]),
     ("manage", &["cli", "app", "http", "api", "admin"]),
+    ("events", &["cli", "app", "http", "api", "admin", "manage", "delivery", "demo"]),
     ("directory", &["cli", "app", "http", "api", "admin", "manage", "delivery"]),
     ("delivery", &["cli", "app", "http", "api", "admin", "manage", "directory"]),
     ("config", &["cli", "app", "http", "api", "admin", "manage", "directory", "delivery", "demo"]),

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use domain::{capture::Capture, ids::InstanceId, secret::Secret};
+use domain::{audit::Action, capture::Capture, ids::InstanceId, secret::Secret};
 use ipnet::IpNet;
 
 use super::{
@@ -162,9 +162,13 @@ settings! {
         retention_bytes: Option<Bytes> = "RETENTION_BYTES", "";
     }
     "Audit" {
-        /// What happens when the journal cannot be written: `strict` forwards
-        /// no new request.
+        /// What happens to requests when the journal cannot be written: `strict`
+        /// forwards no new one, `available` serves them and counts them as lost.
+        /// Nothing is changed or shown by the management side either way.
         audit_policy: AuditPolicy = "AUDIT_POLICY", "strict";
+        /// Actions that are refused without a reason (`X-Audit-Reason`,
+        /// `--reason`); see [audit-events.md](audit-events.md).
+        audit_require_reason: Vec<Action> = "AUDIT_REQUIRE_REASON", "";
         /// Signs checkpoints: a signed-note key (`PRIVATE+KEY+…`), or base64 of
         /// 32 random bytes.
         audit_signing_key: Option<Secret> = "AUDIT_SIGNING_KEY", ""

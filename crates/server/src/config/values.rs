@@ -12,7 +12,7 @@ use std::{
 pub use self::command::ShellCommand;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use domain::{capture::Capture, ids::InstanceId, secret::Secret};
+use domain::{audit::Action, capture::Capture, ids::InstanceId, secret::Secret};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
@@ -279,6 +279,7 @@ lists! {
     IpNet, "addresses or networks (10.0.0.0/8,::1), separated by commas";
     EncryptionKey, "base64 of exactly 32 bytes each, separated by commas";
     HostRule, "host names, .suffixes, addresses or *, separated by commas";
+    Action, "actions (project.update,logs.export), separated by commas";
 }
 
 trait ListItem: Sized {
@@ -297,6 +298,16 @@ impl ListItem for IpNet {
 
     fn text(&self) -> String {
         self.to_string()
+    }
+}
+
+impl ListItem for Action {
+    fn of(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+
+    fn text(&self) -> String {
+        self.as_str().to_owned()
     }
 }
 
@@ -472,8 +483,8 @@ choices! {
     DatabaseDriver: "sqlite (postgres, mysql: not in this build)"
         { Sqlite = "sqlite" } later ["postgres", "postgresql", "mysql", "mariadb"];
     /// What happens to requests when the journal cannot be written.
-    AuditPolicy: "strict (available: not in this build)"
-        { Strict = "strict" } later ["available"];
+    AuditPolicy: "strict or available"
+        { Strict = "strict", Available = "available" } later [];
     /// How lines look on stdout or in `LOG_FILE`.
     LineFormat: "json or pretty" { Json = "json", Pretty = "pretty" } later [];
     /// The least severe trace that is written.

@@ -36,6 +36,13 @@ impl Query {
         Ok(Self { parameters })
     }
 
+    /// All of them, in one order whoever wrote them; before any is taken.
+    pub fn normalised(&self) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&self.parameters);
+        query.finish()
+    }
+
     pub fn text(&mut self, name: &str) -> Option<String> {
         self.parameters.remove(name)
     }

@@ -10,7 +10,6 @@ mod asked;
 mod figures;
 mod outlet;
 mod request;
-mod said;
 mod search;
 mod tail;
 
@@ -36,7 +35,6 @@ use tokio_util::sync::CancellationToken;
 /// What work listens to.
 pub use logstore::engine::Cancel;
 
-use self::said::Said;
 pub use self::{
     asked::{Asked, Form},
     figures::{FiguresAsked, UsageAsked, stats, usage},
@@ -48,6 +46,7 @@ pub use self::{
 use super::{
     Manage,
     access::{Caller, Permission},
+    entered::{entered, looked},
     error::{Error, Kind, Result},
 };
 
@@ -79,7 +78,6 @@ pub struct Reader {
     searches: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     tails: Arc<Semaphore>,
-    said: Said,
 }
 
 impl Reader {
@@ -101,7 +99,6 @@ impl Reader {
             searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             tails: Arc::new(Semaphore::new(TAILS_MAX)),
-            said: Said::default(),
         }
     }
 
@@ -211,29 +208,10 @@ impl Subject {
 }
 
 /// Tells the audit log of a search, once in a while for each caller and query.
-/// With the database away the journal can still be searched: that is said in a
-/// trace, and the entry is tried again with the next search.
-async fn searched(manage: &Manage, caller: &Caller, subject: &Subject) {
+async fn searched(manage: &Manage, caller: &Caller, subject: &Subject) -> Result<()> {
     let streams: Vec<&str> = subject.streams.iter().map(|stream| stream.as_str()).collect();
     let what = format!("{} {}", streams.join("+"), subject.query);
-    let Some(first) = manage.reader.said.first(caller, &what, manage.clock.now()) else { return };
-    if let Err(error) = entered(manage, caller, subject.draft(Action::LogsSearch)).await {
-        manage.reader.said.forget(&first);
-        tracing::warn!(cause = error.chain(), "the entry of a search could not be written");
-    }
-}
-
-/// Tells the audit log before anything is shown.
-async fn entered(manage: &Manage, caller: &Caller, draft: EntryDraft) -> Result<()> {
-    let written = async {
-        let tx = manage.store.begin(caller.actor.clone(), caller.context.clone()).await?;
-        tx.commit(caller.explain(draft)).await
-    };
-    let unavailable = |error: store::Error| {
-        let text = "the audit log cannot be written now; nothing is shown";
-        Error::new(Kind::AuditUnavailable, text).with_source(error)
-    };
-    written.await.map(drop).map_err(unavailable)
+    looked(manage, caller, &what, subject.draft(Action::LogsSearch)).await
 }
 
 /// The entry of captured bodies of a record, about to be shown.
@@ -242,7 +220,7 @@ async fn bodies_entered(manage: &Manage, caller: &Caller, id: &str, rows: u64) -
         .target(TargetKind::Record, id)
         .detail(Detail::Query(Text::new(id)))
         .detail(Detail::Rows(rows));
-    entered(manage, caller, draft).await
+    entered(manage, caller, draft).await.map(drop)
 }
 
 /// Refuses what only some roles may have.

@@ -33,7 +33,10 @@ use uuid::Uuid;
 use super::super::{Management, Origin, Settings};
 use crate::{
     directory::{Config, TokenDirectory},
-    manage::{Manage, credentials::Credentials, reading::Reader, segments::Segments},
+    events::Events,
+    manage::{
+        Manage, credentials::Credentials, entered::Said, reading::Reader, segments::Segments,
+    },
     metrics::Metrics,
     readiness::Readiness,
     system::SystemRng,
@@ -147,6 +150,7 @@ async fn management(
     journal: Arc<Journal>,
 ) -> Arc<Management> {
     let store = open_store(dir, Arc::clone(&clock)).await;
+    let events = Events::in_database(store.clone(), clock.clone());
     let providers = providers();
     let directory = TokenDirectory::start(
         store.clone(),
@@ -165,6 +169,9 @@ async fn management(
         levels: LevelControl::new(TraceLevel::Info),
         segments: segments(dir, Arc::clone(&clock)),
         reader: reader(dir, journal, stop),
+        events,
+        said: Said::default(),
+        reasons_required: Vec::new(),
         clock,
         rng: Arc::new(SystemRng),
         default_provider: "openai".into(),

@@ -81,7 +81,7 @@ pub async fn stats(
     let by = figures.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
     let measures = figures.measures.as_deref().unwrap_or("count");
     subject.query = format!("{} | {measures}{by}", subject.query);
-    searched(manage, caller, &subject).await;
+    searched(manage, caller, &subject).await?;
     let (data_dir, explain) = (manage.reader.data_dir.clone(), asked.explain);
     let (question, table, report, begun) = read(manage, move |sources| {
         let begun = Instant::now();
@@ -214,7 +214,7 @@ pub async fn usage(
     };
     let mut subject = Subject::of(&question);
     subject.query = format!("usage by {}", names.join(","));
-    searched(manage, caller, &subject).await;
+    searched(manage, caller, &subject).await?;
     let data_dir = manage.reader.data_dir.clone();
     let (question, table, report, begun) = read(manage, move |sources| {
         let begun = Instant::now();

@@ -91,7 +91,7 @@ pub async fn tail(
     let slot = Arc::clone(&reader.tails)
         .try_acquire_owned()
         .map_err(|_| Error::new(Kind::Busy, "too many tails are followed; end one or try again"))?;
-    searched(manage, caller, &Subject::of(&Search { ..question.clone() })).await;
+    searched(manage, caller, &Subject::of(&Search { ..question.clone() })).await?;
     let follower = (reader.follow)(place.seq);
     let (cancel, stopping) = (gone.cancel(), reader.stopping.clone());
     outlet::begin(gone, move |outlet| {
