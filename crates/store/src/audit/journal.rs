@@ -84,6 +84,15 @@ impl Store {
         Ok(moved.rows_affected() > 0)
     }
 
+    /// The last number that the database knows of a producer; 0 before the first.
+    pub async fn producer_seq(&self, producer: &str) -> Result<u64> {
+        let row = sqlx::query("SELECT seq FROM audit_producer WHERE producer = ?")
+            .bind(producer)
+            .fetch_optional(self.readable()?)
+            .await?;
+        row.map_or(Ok(0), |row| rows::count(&row, "seq"))
+    }
+
     async fn take(
         &self,
         connection: &mut Connection,
