@@ -202,7 +202,7 @@ async fn entries_of_the_journal_are_taken_once() {
     assert_eq!(sequence(&store).await, (3, vec![], vec![]));
     assert_eq!(take(&lines, 8).await, (0, 0));
     assert_eq!(store.audit_cursor(&instance).await.unwrap(), 9);
-    assert_eq!(store.last_seq_of("i1/journal").await.unwrap(), 3);
+    assert_eq!(store.producer_seq("i1/journal").await.unwrap(), 3);
     let shown = store.audit_entry(entries[0].leaf.id).await.unwrap().unwrap();
     assert_eq!(shown.details["path"], "/v1/chat/completions");
     assert!(shown.erased.is_empty());
