@@ -1,6 +1,7 @@
 //! The forms that a setting may have. A refusal describes the form and never
 //! repeats what was written.
 
+mod command;
 mod lists;
 
 use std::{
@@ -13,7 +14,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use domain::{capture::Capture, ids::InstanceId, secret::Secret};
 use zeroize::Zeroizing;
 
-pub use self::lists::HostRule;
+pub use self::{command::ShellCommand, lists::HostRule};
 
 /// What the settings of later issues answer until then.
 pub const NOT_IN_THIS_BUILD: &str = "not in this build";
