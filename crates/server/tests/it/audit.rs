@@ -102,7 +102,7 @@ async fn starts_ends_and_refusals_are_entered_over_clean_ends_and_kills() {
 /// Whatever stands in the fields that a client writes: a refusal's entry is one
 /// line of plain text, and nobody in it is anybody else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refused_clients_write_nothing_into_the_audit_log() {
+async fn refused_clients_write_nothing_into_their_entries() {
     let home = Home::new().await;
     let proxy = home.start().await;
     let evil = "a\u{202e}b\u{2028}c \",\"actor\":{\"kind\":\"root\"},\"x\":\" %s%n ${jndi:x} =1+1";
