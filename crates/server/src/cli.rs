@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod client;
 pub mod config;
+mod dashed;
 pub mod db;
 pub mod demo;
 pub mod input;
@@ -31,7 +32,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use domain::{secret::Secret, time::Clock as _};
+use domain::secret::Secret;
 
 use self::client::Client;
 use crate::{
@@ -124,7 +125,7 @@ pub struct Place {
 /// Parses what was typed and runs it.
 pub fn main(arguments: Vec<std::ffi::OsString>, environment: Environment) -> ExitCode {
     let usage = wrong_usage(&arguments);
-    let cli = match Cli::try_parse_from(queries_marked(arguments)) {
+    let cli = match Cli::try_parse_from(dashed::queries_marked(arguments)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers; the rest is wrong usage.
@@ -154,27 +155,6 @@ fn wrong_usage(arguments: &[std::ffi::OsString]) -> u8 {
         true => logs::TROUBLE,
         false => USAGE,
     }
-}
-
-/// A query such as `-level:info` begins as a flag does: with a space before it,
-/// which means nothing in a query, it is none.
-fn queries_marked(mut arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
-    let mut words = arguments.iter().skip(1).filter_map(|it| it.to_str());
-    if !words.any(|word| word == "logs") {
-        return arguments;
-    }
-    let is_query = |text: &str| {
-        let begins = text.starts_with('-') && !text.starts_with("--");
-        begins && text.contains([':', '<', '>', ' ', '"', '('])
-    };
-    for argument in arguments.iter_mut().skip(1) {
-        if argument.to_str().is_some_and(is_query) {
-            let mut marked = std::ffi::OsString::from(" ");
-            marked.push(&*argument);
-            *argument = marked;
-        }
-    }
-    arguments
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -283,7 +263,7 @@ fn read_lines(
         color: terminal && !is_dumb && !is_plain("NO_COLOR"),
         columns: terminal_columns().filter(|_| terminal),
         meter: watched.then(|| Box::new(io::stderr()) as Box<dyn Write + Send>),
-        now: SystemClock.now(),
+        clock: &SystemClock,
         // SIGINT ends a follower: it writes nothing that could be torn.
         stop: &|| false,
         server,

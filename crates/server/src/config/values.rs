@@ -1,11 +1,15 @@
 //! The forms that a setting may have. A refusal describes the form and never
 //! repeats what was written.
 
+mod command;
+
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::PathBuf,
     time::Duration,
 };
+
+pub use self::command::ShellCommand;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use domain::{audit::Action, capture::Capture, ids::InstanceId, secret::Secret};

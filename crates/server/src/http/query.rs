@@ -25,7 +25,8 @@ impl Query {
     pub fn parse(query: Option<&str>) -> Result<Self> {
         let query = query.unwrap_or_default();
         if query.len() > QUERY_BYTES_MAX {
-            return Err(Error::invalid("the query string is too long"));
+            let most = QUERY_BYTES_MAX / 1024;
+            return Err(Error::invalid(format!("the query string is longer than {most} KiB")));
         }
         let mut parameters = BTreeMap::new();
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {

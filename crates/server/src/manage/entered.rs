@@ -96,6 +96,23 @@ pub async fn looked(manage: &Manage, caller: &Caller, what: &str, draft: EntryDr
     Err(unavailable(error))
 }
 
+/// The same of a look at what only some may see: durably, before it is shown.
+pub async fn looked_inside(
+    manage: &Manage,
+    caller: &Caller,
+    what: &str,
+    draft: EntryDraft,
+) -> Result<()> {
+    check_reason(manage, caller, draft.action())?;
+    let what = format!("{} {what}", draft.action());
+    let Some(first) = manage.said.first(caller, &what, manage.clock.now()) else { return Ok(()) };
+    let entered = manage.events.enter_first(event(caller, draft)).await;
+    if entered.is_err() {
+        manage.said.forget(&first);
+    }
+    entered.map(drop).map_err(unavailable)
+}
+
 /// Tells before anything is shown, durably.
 pub async fn entered(manage: &Manage, caller: &Caller, draft: EntryDraft) -> Result<EntryId> {
     check_reason(manage, caller, draft.action())?;

@@ -46,7 +46,7 @@ pub use self::{
 use super::{
     Manage,
     access::{Caller, Permission},
-    entered::{entered, looked},
+    entered::{entered, looked, looked_inside},
     error::{Error, Kind, Result},
 };
 
@@ -128,9 +128,11 @@ impl Drop for Gone {
     }
 }
 
-/// Restricts a question to what the caller may see, and bounds it.
+/// Restricts a question to what the caller may see, and bounds it. Words are
+/// looked for in captured bodies where the caller may read those.
 fn bounded(mut search: Search, caller: &Caller, cancel: &Cancel, time_max: Duration) -> Search {
     search.projects = caller.project_ids();
+    search.bodies &= search.expr.has_words() && Permission::ReadBodies.granted_to(caller.role);
     search.budget = Budget { deadline: Some(Instant::now() + time_max), ..Budget::default() };
     search.cancel = cancel.clone();
     search
@@ -182,21 +184,30 @@ fn missing(report: &Report, data_dir: &Path) -> Vec<String> {
 struct Subject {
     query: String,
     streams: Vec<Stream>,
+    /// Captured bodies are searched, too: what is found tells what they say.
+    bodies: bool,
     since: Option<domain::time::Timestamp>,
     until: Option<domain::time::Timestamp>,
 }
 
 impl Subject {
     fn of(search: &Search) -> Self {
-        let (since, until) = (search.since, search.until);
-        Self { query: search.expr.to_string(), streams: search.streams.clone(), since, until }
+        let (since, until, bodies) = (search.since, search.until, search.bodies);
+        let (query, streams) = (search.expr.to_string(), search.streams.clone());
+        Self { query, streams, bodies, since, until }
+    }
+
+    /// `record+trace+bodies`
+    fn datasets(&self) -> String {
+        let streams = self.streams.iter().map(|stream| stream.as_str());
+        let all: Vec<&str> = streams.chain(self.bodies.then_some("bodies")).collect();
+        all.join("+")
     }
 
     fn draft(&self, action: Action) -> EntryDraft {
-        let streams: Vec<&str> = self.streams.iter().map(|stream| stream.as_str()).collect();
         let mut draft = EntryDraft::new(action)
             .detail(Detail::Query(Text::new(&self.query)))
-            .detail(Detail::Stream(Word::lossy(&streams.join("+"))));
+            .detail(Detail::Stream(Word::lossy(&self.datasets())));
         if let Some(since) = self.since {
             draft = draft.detail(Detail::Since(since));
         }
@@ -208,10 +219,14 @@ impl Subject {
 }
 
 /// Tells the audit log of a search, once in a while for each caller and query.
+/// What captured bodies say is shown only behind a durable entry.
 async fn searched(manage: &Manage, caller: &Caller, subject: &Subject) -> Result<()> {
-    let streams: Vec<&str> = subject.streams.iter().map(|stream| stream.as_str()).collect();
-    let what = format!("{} {}", streams.join("+"), subject.query);
-    looked(manage, caller, &what, subject.draft(Action::LogsSearch)).await
+    let what = format!("{} {}", subject.datasets(), subject.query);
+    let draft = subject.draft(Action::LogsSearch);
+    match subject.bodies {
+        true => looked_inside(manage, caller, &what, draft).await,
+        false => looked(manage, caller, &what, draft).await,
+    }
 }
 
 /// The entry of captured bodies of a record, about to be shown.

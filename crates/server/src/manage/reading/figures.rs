@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Asked, Cancel, Form, SEARCH_TIME_MAX, Subject,
-    asked::{misplaced, moment, number},
+    asked::{misplaced, number, span},
     bounded, missing, read,
     search::{close, member},
     searched,
@@ -206,9 +206,10 @@ pub async fn usage(
     let (names, stats) = grouped(group_by)?;
     let now = manage.clock.now();
     let question = Asked::default().search(now, &[Stream::Record])?;
+    let (since, until) = span(asked.since.as_deref(), asked.until.as_deref(), now)?;
     let question = Search {
-        since: moment("since", asked.since.as_deref(), now)?,
-        until: moment("until", asked.until.as_deref(), now)?,
+        since,
+        until,
         limit: Some(ROWS_MAX),
         ..bounded(question, caller, waiting, SEARCH_TIME_MAX)
     };

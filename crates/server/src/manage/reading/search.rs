@@ -171,6 +171,7 @@ pub(super) fn close(
     let searched = json!({
         "query": question.expr.to_string(),
         "streams": streams,
+        "bodies": question.bodies,
         "segments_total": report.segments_total,
         "segments_opened": report.segments_opened,
         "rows_scanned": report.rows_scanned,

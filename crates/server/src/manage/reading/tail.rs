@@ -76,6 +76,8 @@ pub async fn tail(
     let asked = Asked { cursor: None, ..asked.clone() };
     let mut question = asked.search(manage.clock.now(), Stream::ALL)?;
     question.projects = caller.project_ids();
+    // Bodies come apart from the lines that are followed.
+    question.bodies = false;
     let reader = &manage.reader;
     let mut place = match cursor {
         Some(cursor) => cursor.parse()?,
