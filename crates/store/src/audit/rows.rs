@@ -79,8 +79,7 @@ async fn read(pool: &Pool, to: &Sender<Result<Stored>>) -> Result<()> {
     ] {
         let mut last = -1;
         loop {
-            let page =
-                sqlx::query(statement).bind(last).bind(PAGE).fetch_all(&mut *tx).await?;
+            let page = sqlx::query(statement).bind(last).bind(PAGE).fetch_all(&mut *tx).await?;
             let Some(newest) = page.last() else { break };
             last = newest.try_get(place)?;
             let ids = page.iter().map(|row| rows::text(row, "id")).collect::<Result<Vec<_>>>()?;
