@@ -138,7 +138,9 @@ pub(crate) fn check(fs: &dyn Fs, dir: &Path, report: &mut CheckReport) -> io::Re
         let is_newest = all.get(at + 1).is_none_or(|(next, ..)| next != instance);
         match (torn, is_newest) {
             (0, _) => {}
-            (torn, true) => report.notes.push(format!("{name}: {torn} bytes are not committed (yet)")),
+            (torn, true) => {
+                report.notes.push(format!("{name}: {torn} bytes are not committed (yet)"))
+            }
             (torn, false) => report.find(format!("{name}: its last {torn} bytes are damaged")),
         }
     }
