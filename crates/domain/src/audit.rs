@@ -26,6 +26,7 @@ mod line;
 mod sealing;
 pub mod tree;
 mod value;
+pub mod verify;
 mod view;
 
 pub use self::{

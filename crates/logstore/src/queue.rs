@@ -6,6 +6,8 @@
 //! happens under the lock, and a caller makes a system call only to wake a
 //! sleeping writer.
 
+mod turns;
+
 use std::{
     fmt, mem,
     sync::Arc,
@@ -17,8 +19,9 @@ use domain::{
     capture::Omission,
     record::{Opening, Record},
 };
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use self::turns::Turns;
 use crate::{
     accounts::{Accounts, Failure},
     bundle::{Bundle, Until},
@@ -36,6 +39,10 @@ pub const BODY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const LINE_OVERHEAD_BYTES: u64 = 64;
 /// The writer takes as many items in a batch; more of them end its linger.
 pub(crate) const BATCH_ITEMS: usize = 1000;
+/// So long after a batch the writer looks for items by itself, each `linger`,
+/// instead of being woken: a wake costs whoever hands over tens of
+/// microseconds, in the middle of a request.
+const WATCH: Duration = Duration::from_millis(64);
 /// A larger empty queue is given back to the allocator.
 const KEPT_ITEMS: usize = 256;
 
@@ -74,7 +81,7 @@ enum Writer {
     Busy,
     /// Sleeps until there is anything.
     Idle,
-    /// Lets a batch grow until a deadline.
+    /// Lets a batch grow until a deadline, or looks whether there is one.
     Lingering,
 }
 
@@ -87,6 +94,8 @@ struct State {
     trace_bytes: u64,
     body_bytes: u64,
     accounts: Accounts,
+    /// Until when the writer looks by itself.
+    watch_until: Option<Instant>,
 }
 
 /// What intake, writer and readers of the books share.
@@ -101,18 +110,6 @@ pub(crate) struct Shared {
     turned: Condvar,
 }
 
-/// Which files are done with, and who wants the current one to be.
-#[derive(Clone, Copy, Debug, Default)]
-struct Turns {
-    /// Lines up to here stand in files that are never written again.
-    closed_to: u64,
-    asked: u64,
-    answered: u64,
-    /// Nobody turns files any more.
-    ended: bool,
-    nudged: bool,
-}
-
 impl Shared {
     pub(crate) fn new(queue_bytes_max: u64, seq: u64) -> Arc<Self> {
         let accounts = Accounts { seq, ..Accounts::default() };
@@ -125,6 +122,7 @@ impl Shared {
                 trace_bytes: 0,
                 body_bytes: 0,
                 accounts,
+                watch_until: None,
             }),
             wake: Condvar::new(),
             queue_bytes_max,
@@ -165,9 +163,10 @@ impl Shared {
 
     /// Waits until there is something to write, `idle` has passed or the
     /// journal closes; lets the batch grow for `linger`; swaps it out. True
-    /// once the journal closes.
+    /// once the journal closes. No item waits longer than `linger` for this.
     pub(crate) fn take(&self, out: &mut Vec<Item>, idle: Duration, linger: Duration) -> bool {
         debug_assert!(out.is_empty());
+        let mut watched = false;
         let mut state = self.state.lock();
         if state.items.is_empty() && !state.closing && !state.turning {
             for items in [&mut *out, &mut state.items] {
@@ -175,11 +174,11 @@ impl Shared {
                     *items = Vec::new();
                 }
             }
-            state.writer = Writer::Idle;
-            self.wake.wait_for(&mut state, idle);
+            watched = self.watch(&mut state, idle, linger);
         }
         state.turning = false;
-        let growing = !state.items.is_empty() && !state.closing && !linger.is_zero();
+        // What a look found has waited already.
+        let growing = !watched && !state.items.is_empty() && !state.closing && !linger.is_zero();
         if growing {
             let deadline = Instant::now() + linger;
             while state.items.len() < BATCH_ITEMS && !state.closing {
@@ -191,7 +190,30 @@ impl Shared {
         }
         state.writer = Writer::Busy;
         mem::swap(&mut state.items, out);
+        if !out.is_empty() && !linger.is_zero() {
+            state.watch_until = Some(Instant::now() + WATCH);
+        }
         state.closing
+    }
+
+    /// Waits for items: looking each `linger` for a while after the last batch,
+    /// asleep after that. True if a look found some.
+    fn watch(&self, state: &mut MutexGuard<'_, State>, idle: Duration, linger: Duration) -> bool {
+        let due = Instant::now() + idle;
+        state.writer = Writer::Lingering;
+        while state.items.is_empty() && !state.closing && !state.turning {
+            let look = Instant::now() + linger;
+            if state.watch_until.is_none_or(|until| until < look) {
+                state.watch_until = None;
+                state.writer = Writer::Idle;
+                self.wake.wait_until(state, due);
+                return false;
+            }
+            if self.wake.wait_until(state, look.min(due)).timed_out() && look >= due {
+                break;
+            }
+        }
+        true
     }
 
     /// Tells followers how far the journal is committed.
@@ -212,66 +234,6 @@ impl Shared {
         }
     }
 
-    pub(crate) fn closed_to(&self) -> u64 {
-        self.turns.lock().closed_to
-    }
-
-    /// The writer began a file: what is numbered before it is closed.
-    pub(crate) fn publish_closed(&self, closed_to: u64) {
-        self.turns.lock().closed_to = closed_to;
-        self.turned.notify_all();
-    }
-
-    /// Waits until more than `seq` stands in closed files, at most `timeout`.
-    pub(crate) fn wait_closed_beyond(&self, seq: u64, timeout: Duration) {
-        let mut turns = self.turns.lock();
-        if turns.closed_to <= seq && !turns.nudged {
-            self.turned.wait_for(&mut turns, timeout);
-        }
-        turns.nudged = false;
-    }
-
-    /// Wakes whoever waits for closed files.
-    pub(crate) fn nudge(&self) {
-        self.turns.lock().nudged = true;
-        self.turned.notify_all();
-    }
-
-    /// Asks the writer for a new file and waits for it, at most `timeout`.
-    /// Says up to where files are closed, or `None` when nobody answered.
-    pub(crate) fn ask_to_turn(&self, timeout: Duration) -> Option<u64> {
-        let deadline = Instant::now() + timeout;
-        let mut turns = self.turns.lock();
-        turns.asked += 1;
-        let mine = turns.asked;
-        drop(turns);
-        self.state.lock().turning = true;
-        self.wake.notify_one();
-        let mut turns = self.turns.lock();
-        while turns.answered < mine && !turns.ended {
-            if self.turned.wait_until(&mut turns, deadline).timed_out() {
-                return None;
-            }
-        }
-        (turns.answered >= mine).then_some(turns.closed_to)
-    }
-
-    /// What the writer has been asked and not answered.
-    pub(crate) fn turn_asked(&self) -> Option<u64> {
-        let turns = self.turns.lock();
-        (turns.asked > turns.answered).then_some(turns.asked)
-    }
-
-    pub(crate) fn turn_answered(&self, asked: u64) {
-        self.turns.lock().answered = asked;
-        self.turned.notify_all();
-    }
-
-    pub(crate) fn turns_ended(&self) {
-        self.turns.lock().ended = true;
-        self.turned.notify_all();
-    }
-
     /// True when the writer sleeps and this item is what it must be woken for.
     #[must_use]
     fn push(&self, item: Item) -> bool {
@@ -279,7 +241,7 @@ impl Shared {
     }
 
     #[must_use]
-    fn push_locked(&self, mut state: parking_lot::MutexGuard<'_, State>, item: Item) -> bool {
+    fn push_locked(&self, mut state: MutexGuard<'_, State>, item: Item) -> bool {
         state.items.push(item);
         let sleeps = match state.writer {
             Writer::Busy => false,

@@ -4,6 +4,7 @@
 //! 0 worked, 1 failed, 2 and above as the command documents, 64 wrong usage or
 //! configuration. Promises that no secret has to stand on a command line.
 
+pub mod audit;
 pub mod client;
 pub mod config;
 mod dashed;
@@ -85,6 +86,13 @@ pub enum Command {
         command: key::KeyCommand,
     },
     Logs(logs::LogsCommand),
+    /// Ask the audit log
+    Audit {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: audit::AuditCommand,
+    },
     /// Look after the database
     #[command(subcommand)]
     Db(db::DbCommand),
@@ -187,6 +195,12 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
         Command::Token { place, command } => {
             let work = async |client: &Client, around: &mut input::Surroundings<'_>| {
                 token::run(command, client, around).await
+            };
+            place.manage(environment, file, out, work)
+        }
+        Command::Audit { place, command } => {
+            let work = async |client: &Client, around: &mut input::Surroundings<'_>| {
+                audit::run(command, client, around).await
             };
             place.manage(environment, file, out, work)
         }

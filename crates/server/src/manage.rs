@@ -18,6 +18,7 @@ pub mod ping;
 pub mod projects;
 pub mod reading;
 pub mod segments;
+pub mod tags;
 pub mod story;
 pub mod tokens;
 pub mod validate;

@@ -47,15 +47,6 @@ impl Store {
         Origin { producer, ..origin.clone() }
     }
 
-    /// The last number that the database has seen of a producer.
-    pub async fn last_seq_of(&self, producer: &str) -> Result<u64> {
-        let row = sqlx::query("SELECT seq FROM audit_producer WHERE producer = ?")
-            .bind(producer)
-            .fetch_optional(self.readable()?)
-            .await?;
-        row.map_or(Ok(0), |row| rows::count(&row, "seq"))
-    }
-
     /// The tag keys that are kept, by week.
     pub async fn tag_keys(&self) -> Result<BTreeMap<TagPeriod, TagKey>> {
         let found = sqlx::query("SELECT name, value FROM meta WHERE name LIKE ?")

@@ -12,6 +12,7 @@ pub mod decode;
 mod error;
 pub mod ids;
 mod map;
+mod page;
 pub mod read;
 pub mod render;
 pub mod schema;

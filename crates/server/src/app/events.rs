@@ -56,7 +56,7 @@ pub async fn begin(
     early: &Early,
 ) -> Result<(Events, PreviousEnd), StartError> {
     let origin = store.journal_origin();
-    let known = store.last_seq_of(origin.producer.as_str()).await?;
+    let known = store.producer_seq(origin.producer.as_str()).await?;
     let (data_dir, instance) = (ground.data_dir.path().to_owned(), ground.instance.clone());
     let producer = origin.producer.to_string();
     let restored = tokio::task::spawn_blocking(move || {

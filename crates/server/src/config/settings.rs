@@ -10,7 +10,8 @@ use super::{
     source::Source,
     values::{
         AuditPolicy, AuditRetention, Bytes, Count, DatabaseDriver, EncryptionKey, ForwardProxy,
-        HostRule, JournalSync, Later, LineFormat, RecordsTo, RoutePath, TraceLevel, Value,
+        HostRule, JournalSync, Later, LineFormat, RecordsTo, RoutePath, ShellCommand, TraceLevel,
+        Value,
     },
 };
 
@@ -169,10 +170,13 @@ settings! {
         /// Actions that are refused without a reason (`X-Audit-Reason`,
         /// `--reason`); see [audit-events.md](audit-events.md).
         audit_require_reason: Vec<Action> = "AUDIT_REQUIRE_REASON", "";
-        /// Signs checkpoints.
-        audit_signing_key: Later = "AUDIT_SIGNING_KEY", "", secret;
-        /// Runs with each new checkpoint.
-        audit_checkpoint_command: Later = "AUDIT_CHECKPOINT_COMMAND", "";
+        /// Signs checkpoints: a signed-note key (`PRIVATE+KEY+…`), or base64 of
+        /// 32 random bytes.
+        audit_signing_key: Option<Secret> = "AUDIT_SIGNING_KEY", ""
+            ("generated into `DATA_DIR/audit/signing.key`"), secret;
+        /// Runs in a shell with each new checkpoint on its standard input, one
+        /// at a time, at most ten seconds each. `cat >> FILE` keeps them.
+        audit_checkpoint_command: Option<ShellCommand> = "AUDIT_CHECKPOINT_COMMAND", "";
     }
     "Operation" {
         /// Serves metrics.

@@ -40,6 +40,9 @@ const INDIVIDUAL_MAX: u32 = 5;
 const KEYS_WITH_NETWORK_MAX: usize = 49_152;
 const KEYS_WITH_PARTY_MAX: usize = 64_512;
 const KEYS_MAX: usize = 65_536;
+/// Unknown credentials that are told apart for each network in a window. Whoever
+/// guesses presents another each time, and must not fill the disk with tags.
+const CREDENTIALS_MAX: u32 = 16;
 /// Refusals that wait for their own entry; those beyond are folded.
 const INDIVIDUALS_MAX: usize = 2_048;
 /// Request ids that an aggregate names.
@@ -65,7 +68,15 @@ struct State {
 struct Window {
     begins: Timestamp,
     individual: u32,
+    /// Unknown credentials that have windows of their own beside this one.
+    credentials: u32,
     folded: Option<Box<Folded>>,
+}
+
+impl Window {
+    fn new(begins: Timestamp) -> Self {
+        Self { begins, individual: 0, credentials: 0, folded: None }
+    }
 }
 
 /// What is to be entered, with how many refusals it stands for.
@@ -163,9 +174,8 @@ impl Denials {
             Some((_, count)) => *count += 1,
             None => drop(counted.insert(Word::lossy(key.reason), 1)),
         }
-        let key = placed(windows, key);
-        let new = Window { begins: now, individual: 0, folded: None };
-        let window = windows.entry(key.clone()).or_insert(new);
+        let key = placed(windows, key, now);
+        let window = windows.entry(key.clone()).or_insert_with(|| Window::new(now));
         let alone = window.folded.is_none()
             && window.individual < INDIVIDUAL_MAX
             && individuals.len() < INDIVIDUALS_MAX;
@@ -244,7 +254,16 @@ impl dataplane::ports::Denials for Denials {
 }
 
 /// The key as far as there is room to tell it apart.
-fn placed(windows: &HashMap<Key, Window>, mut key: Key) -> Key {
+fn placed(windows: &mut HashMap<Key, Window>, mut key: Key, now: Timestamp) -> Key {
+    let is_credential = matches!(key.party, Party::Credential(_));
+    if is_credential && !windows.contains_key(&key) && windows.len() < KEYS_WITH_NETWORK_MAX {
+        let beside = Key { party: Party::Nobody, ..key.clone() };
+        let window = windows.entry(beside.clone()).or_insert_with(|| Window::new(now));
+        if window.credentials >= CREDENTIALS_MAX {
+            return beside;
+        }
+        window.credentials += 1;
+    }
     loop {
         let max = match (&key.network, &key.party) {
             (Some(_), _) => KEYS_WITH_NETWORK_MAX,

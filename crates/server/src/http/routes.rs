@@ -10,7 +10,7 @@ use self::parameters::{SEARCH, STATS, TAIL, TIMES};
 use super::{
     Call, Management,
     answer::Reply,
-    api::{health, keys, levels, lines, metrics, projects, segments, tokens},
+    api::{health, keys, levels, lines, metrics, projects, segments, tags, tokens},
     openapi::{self, Shape},
 };
 use crate::manage::{access::Permission, error::Result};
@@ -374,6 +374,19 @@ pub static ROUTES: &[Route] = &[
             "/manage/logs/adopt",
             "Seals journals that dead instances left in the data directory.",
             run!(segments::adopt),
+        )
+    },
+    Route {
+        access: Access::Role(Permission::Export),
+        scope: Scope::Service,
+        action: Some(Action::AuditRead),
+        request: Some(openapi::TAG),
+        answer: (200, Some(openapi::TAGS)),
+        ..row(
+            Verb::Post,
+            "/manage/audit/tag",
+            "Says which tags a leaked credential would have left in the audit log.",
+            run!(tags::tag),
         )
     },
     Route {

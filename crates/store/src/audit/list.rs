@@ -160,11 +160,18 @@ impl Store {
         Ok(found.pop())
     }
 
-    /// Entries of the tree in its order, from `index` on.
-    pub async fn sequenced_entries(&self, index: u64, limit: u32) -> Result<Vec<SequencedEntry>> {
+    /// Entries of the tree in its order, those of `indexes` that pass.
+    pub async fn sequenced_entries(
+        &self,
+        filter: &EntryFilter,
+        indexes: std::ops::Range<u64>,
+        limit: u32,
+    ) -> Result<Vec<SequencedEntry>> {
         let mut tx = self.readable()?.begin().await?;
         let mut query = select(SEQUENCED.0, SEQUENCED.1);
-        query.push(" AND idx >= ").push_bind(rows::stored(index));
+        push_filter(&mut query, filter)?;
+        query.push(" AND idx >= ").push_bind(rows::stored(indexes.start));
+        query.push(" AND idx < ").push_bind(rows::stored(indexes.end));
         query.push(" ORDER BY idx LIMIT ").push_bind(i64::from(limit));
         let mut found = Vec::new();
         for row in query.build().fetch_all(&mut *tx).await? {

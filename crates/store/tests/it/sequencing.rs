@@ -92,7 +92,7 @@ async fn entries_get_dense_indexes_in_order_and_stay_one_list() {
     assert_eq!(sequence(&store).await, (3, vec![], vec![]));
     assert_eq!(sequence(&store).await, (3, vec![], vec![]));
     let leaves = store.sequenced_leaves(1, 10).await.unwrap();
-    let entries = store.sequenced_entries(1, 10).await.unwrap();
+    let entries = store.sequenced_entries(&EntryFilter::default(), 1..10, 10).await.unwrap();
     assert_eq!(leaves, entries.iter().map(|it| it.leaf.clone()).collect::<Vec<_>>());
     assert_eq!(entries[1].index, 2);
     let id = entries[0].id;
@@ -238,14 +238,18 @@ async fn rows_are_made_anew_from_the_leaves_of_the_tree() {
         }
         assert_eq!(sequence(&store).await.0, 3);
         let leaves = store.sequenced_leaves(0, 10).await.unwrap();
-        let before = store.sequenced_entries(0, 10).await.unwrap();
+        let before = store.sequenced_entries(&EntryFilter::default(), 0..10, 10).await.unwrap();
         let kept = store.restore_entries(0, &leaves).await.unwrap();
         assert_eq!((kept.kept, kept.added + kept.replaced), (3, 0));
         database.tamper(statement).await;
         let done = store.restore_entries(0, &leaves).await.unwrap();
         assert!(done.added + done.replaced > 0, "{statement}: {done:?}");
         store.restore_size(3).await.unwrap();
-        assert_eq!(store.sequenced_entries(0, 10).await.unwrap(), before, "{statement}");
+        assert_eq!(
+            store.sequenced_entries(&EntryFilter::default(), 0..10, 10).await.unwrap(),
+            before,
+            "{statement}"
+        );
         let done = store.restore_entries(0, &leaves).await.unwrap();
         assert_eq!(done.kept, 3, "{statement}");
     }

@@ -86,6 +86,20 @@ fn a_flood_of_keys_is_told_apart_less_and_counted_all_the_same() {
 }
 
 #[test]
+fn guesses_from_one_network_leave_few_entries() {
+    let denials = Denials::new(Arc::new(ManualClock::at(START)));
+    for guess in 0..10_000 {
+        let mark = CredentialMark::new(format!("sk-{guess:043}").as_bytes(), None);
+        let mark = CredentialMark { tag: Some(format!("w1:{guess}").into()), ..mark };
+        take(&denials, Key { party: Party::Credential(mark), ..key(2, 0, 1) });
+    }
+    let mut entered = Totals::new();
+    let entries = enter(&denials, true, &mut entered);
+    assert_eq!(entries, CREDENTIALS_MAX as usize + INDIVIDUAL_MAX as usize + 1);
+    assert_eq!(entered.values().sum::<u64>(), 10_000);
+}
+
+#[test]
 fn a_clock_that_is_set_back_keeps_no_window_open() {
     let clock = Arc::new(ManualClock::at(START));
     let denials = Denials::new(clock.clone());
@@ -99,7 +113,9 @@ fn a_clock_that_is_set_back_keeps_no_window_open() {
 proptest! {
     /// Whatever comes in whatever order: counted = entered + waiting.
     #[test]
-    fn counts_are_conserved(steps in prop::collection::vec((0..4usize, 0..3u64, 0..3u32, 0..8u8), 1..400)) {
+    fn counts_are_conserved(
+        steps in prop::collection::vec((0..4usize, 0..3u64, 0..3u32, 0..8u8), 1..400)
+    ) {
         let clock = Arc::new(ManualClock::at(START));
         let denials = Denials::new(clock.clone());
         let mut entered = Totals::new();
