@@ -26,6 +26,8 @@ fn keep_all() -> Policy {
 
 /// The catalog and its thread.
 pub struct Sealing {
+    config: CatalogConfig,
+    clock: Arc<dyn Clock>,
     catalog: Arc<Catalog>,
     sealer: Sealer,
 }
@@ -40,28 +42,35 @@ impl Sealing {
         let mut config = CatalogConfig::new(data_dir, envelope.instance.clone(), envelope.version);
         // Nobody reads while this writes: what is replaced can go at once.
         config.grace = Duration::ZERO;
-        let (catalog, problems) = Catalog::open(config, Arc::new(StdFs), clock, Box::new(()))?;
-        if let Some(problem) = problems.first() {
-            bail!("{problem}");
-        }
-        let catalog = Arc::new(catalog);
+        let catalog = Arc::new(open(&config, &clock)?);
         // No reader but the sealer needs the journal's files.
         let required = Box::new(|| u64::MAX);
-        let config = SealerConfig::new(required, keep_all());
-        let sealer = Sealer::start(Arc::clone(&catalog), journal.closed_files(), config)
+        let sealer_config = SealerConfig::new(required, keep_all());
+        let sealer = Sealer::start(Arc::clone(&catalog), journal.closed_files(), sealer_config)
             .context("start the sealer")?;
-        Ok(Self { catalog, sealer })
+        Ok(Self { config, clock, catalog, sealer })
     }
 
-    /// Seals what is left, once the journal is closed.
-    pub fn finish(self) -> Result<Arc<Catalog>> {
+    /// Seals what is left, once the journal is closed. Gives the catalog as the
+    /// next process finds it: this one's was told to hurry, and merges no more.
+    pub fn finish(self) -> Result<Catalog> {
         if !self.sealer.stop(SEAL_TIMEOUT) {
             bail!("the sealer did not end within {} s", SEAL_TIMEOUT.as_secs());
         }
         if self.catalog.figures().failures > 0 {
             bail!("not everything could be sealed");
         }
-        Ok(self.catalog)
+        drop(self.catalog);
+        open(&self.config, &self.clock)
+    }
+}
+
+fn open(config: &CatalogConfig, clock: &Arc<dyn Clock>) -> Result<Catalog> {
+    let (fs, clock) = (Arc::new(StdFs), Arc::clone(clock));
+    let (catalog, problems) = Catalog::open(config.clone(), fs, clock, Box::new(()))?;
+    match problems.first() {
+        None => Ok(catalog),
+        Some(problem) => bail!("{problem}"),
     }
 }
 

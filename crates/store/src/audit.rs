@@ -13,6 +13,7 @@ mod list;
 mod pending;
 mod restore;
 mod row;
+mod rows;
 mod sequence;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use self::{
     journal::{JournalEntry, Taken},
     list::{EntryFilter, SequencedEntry},
     restore::Restored,
+    rows::{Stored, StoredRow},
     sequence::{ChainState, Gap, Lead, Remembered, Sequenced},
 };
 

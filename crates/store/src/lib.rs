@@ -43,7 +43,7 @@ mod credentials;
 pub use self::{
     audit::{
         ChainState, EntryFilter, Gap, JournalEntry, Lead, PENDING_MAX, Remembered, Restored,
-        Sequenced, SequencedEntry, Taken,
+        Sequenced, SequencedEntry, Stored, StoredRow, Taken,
     },
     credentials::{TAG_PERIODS_KEPT, TOKEN_NETWORKS_MAX, Use},
     crypto::EncryptionKeys,

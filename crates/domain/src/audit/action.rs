@@ -123,6 +123,8 @@ const SEGMENT: &[DetailKey] = &[
     JournalFirst,
     JournalLast,
     ReplacedFiles,
+    // Of a prune of entries: those below this number are dropped.
+    TreeSize,
 ];
 const AGGREGATE: &[DetailKey] = &[
     Count,

@@ -71,6 +71,14 @@ impl Action {
             Self::LogsSearch => (Event, "lines are searched; once in ten minutes for each query"),
             Self::LogsReadBodies => (First, "captured bodies are shown"),
             Self::LogsExport => (First, "lines are exported"),
+            other => other.meaning_of_service(),
+        }
+    }
+
+    /// As [`Self::meaning`], for what concerns more than a project or a token.
+    const fn meaning_of_service(self) -> (Born, &'static str) {
+        use Born::{Change, Event, First, Later};
+        match self {
             Self::LogsErase => (Change, "lines of a project or an end user are erased"),
             Self::AuditList => (Event, "entries are listed; once in ten minutes for each query"),
             Self::AuditRead => (Event, "an entry is shown; once in ten minutes for each caller"),
@@ -109,6 +117,7 @@ impl Action {
             Self::SinkResume => (Later, "a sink goes on"),
             Self::SinkPark => (Later, "a sink put an item aside"),
             Self::SinkReplay => (Later, "items put aside are sent again"),
+            _ => (Later, ""),
         }
     }
 }
@@ -185,6 +194,13 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn every_action_says_when_it_is_entered() {
+        for action in Action::ALL {
+            assert!(!action.meaning().1.is_empty(), "{action}");
+        }
+    }
 
     #[test]
     fn the_page_of_the_events_is_current() {

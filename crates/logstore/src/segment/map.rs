@@ -20,11 +20,10 @@
 use std::sync::Arc;
 
 use parquet::{
-    basic::{Compression, ZstdLevel},
     file::{
         metadata::{
-            ColumnChunkMetaData, FileMetaData, OffsetIndexBuilder, ParquetMetaData,
-            ParquetMetaDataBuilder, RowGroupMetaData,
+            ColumnChunkMetaData, FileMetaData, ParquetMetaData, ParquetMetaDataBuilder,
+            RowGroupMetaData,
         },
         page_index::{column_index::ColumnIndexMetaData, offset_index::PageLocation},
     },
@@ -175,49 +174,27 @@ impl Group {
         })
     }
 
-    /// Metadata of this row group alone, for the Parquet reader. With `indexed`
-    /// it names the column index of that column.
+    /// Metadata of this row group alone, as far as Parquet's own reader needs them
+    /// to find a bloom filter.
     pub(crate) fn metadata(
         &self,
         schema: &SchemaDescPtr,
-        indexed: Option<usize>,
     ) -> parquet::errors::Result<ParquetMetaData> {
         let mut builder = RowGroupMetaData::builder(Arc::clone(schema))
             .set_num_rows(signed(self.rows))
             .set_total_byte_size(0);
-        let mut offsets = Vec::with_capacity(self.chunks.len());
         for (at, chunk) in self.chunks.iter().enumerate() {
-            let start = |page: &Page| signed(page.extent.offset);
-            let mut column = ColumnChunkMetaData::builder(schema.column(at))
-                .set_compression(Compression::ZSTD(ZstdLevel::default()))
-                .set_num_values(signed(chunk.values))
-                .set_total_compressed_size(signed(chunk.end().saturating_sub(chunk.start())))
-                .set_total_uncompressed_size(signed(chunk.uncompressed))
-                .set_data_page_offset(chunk.pages.first().map_or(0, start))
-                .set_dictionary_page_offset(chunk.dictionary.map(|page| signed(page.offset)));
-            if let Some(index) = chunk.index.filter(|_| indexed == Some(at)) {
-                column = column
-                    .set_column_index_offset(Some(signed(index.offset)))
-                    .set_column_index_length(i32::try_from(index.bytes).ok());
-            }
+            let mut column = ColumnChunkMetaData::builder(schema.column(at));
             if let Some(bloom) = chunk.bloom {
                 column = column
                     .set_bloom_filter_offset(Some(signed(bloom.offset)))
                     .set_bloom_filter_length(i32::try_from(bloom.bytes).ok());
             }
             builder = builder.add_column_metadata(column.build()?);
-            let mut index = OffsetIndexBuilder::new();
-            for page in &chunk.pages {
-                let bytes = i32::try_from(page.extent.bytes).unwrap_or(i32::MAX);
-                index.append_row_count(signed(page.rows));
-                index.append_offset_and_size(start(page), bytes);
-            }
-            offsets.push(index.build());
         }
         let schema = Arc::clone(schema);
         let file = FileMetaData::new(2, signed(self.rows), None, None, schema, None);
-        let file = ParquetMetaDataBuilder::new(file).add_row_group(builder.build()?);
-        Ok(file.set_offset_index(Some(vec![offsets])).build())
+        Ok(ParquetMetaDataBuilder::new(file).add_row_group(builder.build()?).build())
     }
 }
 

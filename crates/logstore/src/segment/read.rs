@@ -8,7 +8,11 @@
 
 mod batches;
 mod bounds;
+mod chunk;
+mod column;
+mod nested;
 mod open;
+mod shelf;
 mod source;
 
 use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
@@ -18,20 +22,18 @@ use arrow_buffer::BooleanBuffer;
 use arrow_schema::SchemaRef;
 use domain::{ids::InstanceId, time::Timestamp};
 use parking_lot::Mutex;
-use parquet::{
-    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
-    bloom_filter::Sbbf,
-};
+use parquet::bloom_filter::Sbbf;
 
 pub use self::{
     batches::Batches,
     bounds::{Bounds, PageBounds},
 };
-use self::{open::Places, source::Source};
+use self::{batches::Leaf, open::Places, shelf::Dictionaries, source::Source};
 use super::{
     Dataset, SegmentError,
     ids::INDEXED_COLUMNS,
     map::Group,
+    page::{Dictionary, Physical},
     schema::{FileSchema, TS},
 };
 use crate::fs::Fs;
@@ -72,6 +74,7 @@ struct Inner {
     places: Places,
     ids_problem: Option<SegmentError>,
     opened: Mutex<BTreeMap<usize, Arc<Opened>>>,
+    dictionaries: Mutex<Dictionaries>,
 }
 
 /// A row group among the others.
@@ -86,8 +89,6 @@ struct GroupPlace {
 #[derive(Debug)]
 struct Opened {
     map: Arc<Group>,
-    metadata: ArrowReaderMetadata,
-    source: Arc<Source>,
 }
 
 impl Segment {
@@ -171,11 +172,28 @@ impl Segment {
         Ok(begin.min(end)..end)
     }
 
+    /// Times between which rows lie, exact up to a page at both ends.
+    pub fn times_of(&self, rows: &Range<u64>) -> Result<(i64, i64), SegmentError> {
+        let known = self.0.groups.iter().enumerate();
+        let mut own = known.filter(|(_, it)| it.rows.start < rows.end && rows.start < it.rows.end);
+        let Some((at, first)) = own.next() else { return Ok((i64::MIN, i64::MAX)) };
+        let last = own.next_back().map_or(first, |(_, last)| last);
+        let (mut min_ts, mut max_ts) = (first.min_ts, last.max_ts);
+        if first.rows == last.rows && *rows != first.rows {
+            let pages = self.page_times(at)?;
+            let before = pages.partition_point(|(_, row)| *row <= rows.start).checked_sub(1);
+            min_ts = before.and_then(|at| pages.get(at)).map_or(min_ts, |(ts, _)| *ts);
+            let behind = pages.partition_point(|(_, row)| *row < rows.end);
+            max_ts = pages.get(behind).map_or(max_ts, |(ts, _)| *ts);
+        }
+        Ok((min_ts, max_ts))
+    }
+
     /// Time and number of the first row of each page of `ts`.
     fn page_times(&self, group: usize) -> Result<Vec<(i64, u64)>, SegmentError> {
         let opened = self.group(group)?;
         let first = self.0.groups[group].rows.start;
-        let pages = match self.leaf(TS)?.and_then(|leaf| opened.map.chunks.get(leaf)) {
+        let pages = match self.leaf(TS).and_then(|leaf| opened.map.chunks.get(leaf)) {
             Some(chunk) if chunk.pages.len() == opened.map.page_times.len() => &chunk.pages,
             _ => return Ok(Vec::new()),
         };
@@ -186,14 +204,12 @@ impl Segment {
     /// The bounds of a column's pages in one row group; empty if it has none.
     pub fn pages(&self, group: usize, column: &str) -> Result<Vec<PageBounds>, SegmentError> {
         let Some(place) = self.0.groups.get(group) else { return Ok(Vec::new()) };
-        let Some(leaf) = self.leaf(column)? else { return Ok(Vec::new()) };
+        let Some(leaf) = self.leaf(column) else { return Ok(Vec::new()) };
         let opened = self.group(group)?;
         let data_type = self.0.schema.arrow.field_with_name(column).map(|field| field.data_type());
         let Ok(data_type) = data_type else { return Ok(Vec::new()) };
-        self.guard(|| {
-            bounds::of(&opened.map, leaf, data_type, self.0.schema.leaves()?, &opened.source)
-        })
-        .map(|mut pages| {
+        let pages = self.guard(|| bounds::of(&opened.map, leaf, data_type, &self.0.source));
+        pages.map(|mut pages| {
             for page in &mut pages {
                 page.rows = page.rows.start + place.rows.start..page.rows.end + place.rows.start;
             }
@@ -209,18 +225,22 @@ impl Segment {
         column: &str,
         value: &str,
     ) -> Result<bool, SegmentError> {
-        let Some(leaf) = self.leaf(column)? else { return Ok(false) };
+        let Some(leaf) = self.leaf(column) else { return Ok(false) };
         if group >= self.0.groups.len() {
             return Ok(false);
         }
         let opened = self.group(group)?;
-        if opened.map.chunks.get(leaf).is_none_or(|chunk| chunk.bloom.is_none()) {
-            return Ok(true);
-        }
-        let metadata = opened.metadata.metadata();
-        let column = metadata.row_group(0).column(leaf);
-        let filter = self.guard(|| Ok(Sbbf::read_from_column_chunk(column, &*opened.source)?))?;
-        Ok(filter.is_none_or(|filter| filter.check(value)))
+        let bloom = opened.map.chunks.get(leaf).and_then(|chunk| chunk.bloom);
+        let Some(bloom) = bloom else { return Ok(true) };
+        self.guard(|| {
+            let mut bytes = vec![0; bloom.bytes as usize];
+            self.0.source.read(bloom.offset, &mut bytes, 1)?;
+            bloom.check(&bytes)?;
+            let metadata = opened.map.metadata(self.0.schema.leaves()?)?;
+            let column = metadata.row_group(0).column(leaf);
+            let filter = Sbbf::read_from_column_chunk(column, &*self.0.source)?;
+            Ok(filter.is_none_or(|filter| filter.check(value)))
+        })
     }
 
     /// Rows that may have `id` in an indexed column, by the side index: whole
@@ -279,9 +299,28 @@ impl Segment {
     }
 
     /// The leaf of a column that is no map.
-    fn leaf(&self, column: &str) -> Result<Option<usize>, SegmentError> {
-        let leaves = self.0.schema.leaves().map_err(|error| self.damaged(error))?;
-        Ok(leaves.columns().iter().position(|leaf| leaf.path().parts() == [column]))
+    fn leaf(&self, column: &str) -> Option<usize> {
+        match self.place_of(column)? {
+            Leaf::Flat(leaf, _) => Some(leaf),
+            Leaf::Map(..) => None,
+        }
+    }
+
+    /// Where a column lies in the file; `None`: it is too old to have it.
+    fn place_of(&self, column: &str) -> Option<Leaf> {
+        let mut first = 0;
+        for field in self.0.schema.arrow.fields() {
+            if field.name() == column {
+                return Some(Leaf::of(field.data_type(), first, field.is_nullable()));
+            }
+            first += Leaf::count(field.data_type());
+        }
+        None
+    }
+
+    fn leaves(&self) -> usize {
+        let fields = self.0.schema.arrow.fields().iter();
+        fields.map(|field| Leaf::count(field.data_type())).sum()
     }
 
     /// Opens a row group, or takes it from those that are open.
@@ -289,25 +328,17 @@ impl Segment {
         if let Some(opened) = self.0.opened.lock().get(&at) {
             return Ok(Arc::clone(opened));
         }
-        let (map, checked) = match &self.0.places {
+        let map = match &self.0.places {
             Places::Ids(ids, groups) => {
                 let map = Arc::new(ids.group(&groups[at])?);
-                let sound = map.fits(self.0.source.bytes());
-                let leaves = self.0.schema.leaves().map_err(|error| self.damaged(error))?;
-                if !sound || map.chunks.len() != leaves.num_columns() {
+                if !map.fits(self.0.source.bytes()) || map.chunks.len() != self.leaves() {
                     return Err(ids.damaged("the map of a row group is of another file"));
                 }
-                (map, true)
+                map
             }
-            Places::Footer(groups) => (Arc::clone(&groups[at]), false),
+            Places::Footer(groups) => Arc::clone(&groups[at]),
         };
-        let source = Arc::new(self.0.source.of_group(&map, checked));
-        let metadata = self.guard(|| {
-            let metadata = Arc::new(map.metadata(self.0.schema.leaves()?, None)?);
-            let options = ArrowReaderOptions::new().with_schema(Arc::clone(&self.0.schema.arrow));
-            Ok(ArrowReaderMetadata::try_new(metadata, options)?)
-        })?;
-        let opened = Arc::new(Opened { map, metadata, source });
+        let opened = Arc::new(Opened { map });
         let mut kept = self.0.opened.lock();
         if kept.len() >= GROUPS_KEPT {
             kept.pop_first();
@@ -316,17 +347,35 @@ impl Segment {
         Ok(opened)
     }
 
-    /// Runs what reads Parquet. Its reader may panic on bytes that are not what
-    /// was written; here that is damage like any other.
+    /// The dictionary of a leaf in a row group, read or kept.
+    fn dictionary(
+        &self,
+        group: usize,
+        leaf: usize,
+        physical: Physical,
+    ) -> Result<Arc<Dictionary>, source::ReadError> {
+        if let Some(known) = self.0.dictionaries.lock().get(group, leaf) {
+            return Ok(known);
+        }
+        let opened = self.group(group)?;
+        let extent = opened.map.chunks.get(leaf).and_then(|chunk| chunk.dictionary);
+        let extent = extent.ok_or("it has keys and no dictionary")?;
+        let mut bytes = vec![0; extent.bytes as usize];
+        self.0.source.read(extent.offset, &mut bytes, 1)?;
+        extent.check(&bytes)?;
+        let decoded = super::page::dictionary(&bytes, physical);
+        let dictionary = Arc::new(decoded.map_err(|wrong| chunk::wrong_page(&extent, wrong))?);
+        self.0.dictionaries.lock().keep(group, leaf, &dictionary);
+        Ok(dictionary)
+    }
+
+    /// Runs what decodes. A panic over bytes that are not what was written would be
+    /// damage like any other.
     fn guard<T>(
         &self,
         read: impl FnOnce() -> Result<T, source::ReadError>,
     ) -> Result<T, SegmentError> {
         source::guard(&self.0.name, read)
-    }
-
-    fn damaged(&self, what: impl ToString) -> SegmentError {
-        SegmentError::Damaged { file: self.0.name.clone(), what: what.to_string() }
     }
 }
 

@@ -30,7 +30,7 @@ use std::{
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use domain::fields::{self, Kind, Stream};
 
-pub(crate) use self::file::{FileSchema, kinds, of_file, to_file};
+pub(crate) use self::file::{FileSchema, kinds, to_file};
 
 /// Keys that no column has, and values that do not fit their column.
 pub const ATTRS: &str = "attrs";

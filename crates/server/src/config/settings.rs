@@ -10,7 +10,8 @@ use super::{
     source::Source,
     values::{
         AuditPolicy, AuditRetention, Bytes, Count, DatabaseDriver, EncryptionKey, ForwardProxy,
-        HostRule, JournalSync, Later, LineFormat, RecordsTo, RoutePath, ShellCommand, TraceLevel, Value,
+        HostRule, JournalSync, Later, LineFormat, RecordsTo, RoutePath, ShellCommand, TraceLevel,
+        Value,
     },
 };
 

@@ -60,7 +60,8 @@ fn every_problem_is_named_at_once_and_no_value() {
             ("TLS_CERT_FILE", "/nonexistent/canary"),
         ],
         "listn_addr: canary-4\nmax_request_bytes: canary-5\nretention_audit: 30d\n\
-         capture_bodies: some\ncapture_body_bytes: canary-7\naudit_policy: perhaps\naudit_require_reason: project.canary\n\
+         capture_bodies: some\ncapture_body_bytes: canary-7\naudit_policy: perhaps\n\
+         audit_require_reason: project.canary\n\
          metrics_path: {a: canary-6}\n",
     );
     let text = found.join("\n");

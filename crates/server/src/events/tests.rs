@@ -18,30 +18,21 @@ use super::{
     *,
 };
 use crate::{
-    http::tests::harness::{START, journal},
+    http::tests::harness::{START, journal, open_store},
     system::SystemRng,
 };
 
 const PRODUCER: &str = "test/journal";
 
-fn origin() -> Origin {
-    Origin {
-        log: Word::lossy("llm-proxy/audit/test"),
-        producer: Word::lossy(PRODUCER),
-        instance: InstanceId::parse("test").unwrap(),
-        boot: Word::lossy("boot"),
-    }
-}
-
 /// Begins where files say that the last process ended.
-fn begin(dir: &Path, journal: &Journal, clock: &Arc<ManualClock>) -> (Events, Restored) {
+async fn begin(dir: &Path, journal: &Journal, clock: &Arc<ManualClock>) -> (Events, Restored) {
     let fs: Arc<dyn logstore::fs::Fs> = Arc::new(StdFs);
     let instance = InstanceId::parse("test").unwrap();
     let seq = entries(journal).last().map_or(0, |(leaf, _)| leaf.seq);
     let restored = restore(&fs, dir, &instance, PRODUCER, seq).unwrap();
     let parts = Parts {
         intake: journal.intake(),
-        origin: origin(),
+        origin: open_store(dir, clock.clone()).await.journal_origin(),
         version: "0.0.0",
         clock: clock.clone(),
         rng: Arc::new(SystemRng),
@@ -133,7 +124,7 @@ async fn numbers_and_totals_go_on_over_clean_ends_and_crashes() {
     let mut refused = 0;
     for round in 0..4u64 {
         let journal = journal(dir.path(), &clock);
-        let (events, restored) = begin(dir.path(), &journal, &clock);
+        let (events, restored) = begin(dir.path(), &journal, &clock).await;
         let expected = match round {
             0 => PreviousEnd::None,
             round if round % 2 == 1 => PreviousEnd::Clean,
@@ -175,7 +166,7 @@ async fn numbers_and_totals_go_on_over_clean_ends_and_crashes() {
         journal.close();
     }
     let journal = journal(dir.path(), &clock);
-    let (events, _) = begin(dir.path(), &journal, &clock);
+    let (events, _) = begin(dir.path(), &journal, &clock).await;
     events.enter_with_totals(start()).await.unwrap();
     events.stop();
     let found = entries(&journal);
@@ -189,7 +180,7 @@ async fn a_flood_costs_entries_by_key_and_loses_no_count() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::at(START));
     let journal = journal(dir.path(), &clock);
-    let (events, _) = begin(dir.path(), &journal, &clock);
+    let (events, _) = begin(dir.path(), &journal, &clock).await;
     let (threads, each) = (4u64, 25_000u64);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -216,7 +207,7 @@ async fn nothing_is_taken_once_it_ended() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::at(START));
     let journal = journal(dir.path(), &clock);
-    let (events, _) = begin(dir.path(), &journal, &clock);
+    let (events, _) = begin(dir.path(), &journal, &clock).await;
     events.enter(search("last")).await.unwrap();
     events.stop();
     assert_eq!(entries(&journal).len(), 1, "what waited is written");

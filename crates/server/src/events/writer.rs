@@ -79,6 +79,10 @@ impl Writer {
         let now = Instant::now();
         let clock = ClockWatch::new(parts.clock.now(), now);
         let Restored { seq, entered, unentered, .. } = restored;
+        if !unentered.is_empty() {
+            // Only the last process's notes say so, until ours do.
+            mailbox.need(0);
+        }
         Self {
             mailbox,
             denials,

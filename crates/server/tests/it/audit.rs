@@ -99,6 +99,52 @@ async fn starts_ends_and_refusals_are_entered_over_clean_ends_and_kills() {
     home.check();
 }
 
+/// Whatever stands in the fields that a client writes: a refusal's entry is one
+/// line of plain text, and nobody in it is anybody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_clients_write_nothing_into_their_entries() {
+    let home = Home::new().await;
+    let proxy = home.start().await;
+    let evil = "a\u{202e}b\u{2028}c \",\"actor\":{\"kind\":\"root\"},\"x\":\" %s%n ${jndi:x} =1+1";
+    let long = "y".repeat(8_000);
+    for (name, value) in [
+        ("user-agent", evil),
+        ("user-agent", &long),
+        ("x-request-id", evil),
+        ("x-correlation-id", evil),
+        ("traceparent", evil),
+        ("x-forwarded-for", "203.0.113.66"),
+        ("forwarded", "for=203.0.113.66"),
+        ("x-actor", "root"),
+        ("origin", evil),
+        ("x-api-key", evil),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+        let path = "/v1/chat/completions%22%2C%22actor%22%3A%0d%0a";
+        let body = json!({ "model": evil, "user": evil }).to_string();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\n{name}: {value}\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 40"), "{name}");
+    }
+    proxy.stop().await;
+    let found = entries(&home);
+    let denied = of(&found, "access.denied");
+    assert!(denied.len() >= 5, "{}", denied.len());
+    for entry in &found {
+        let text = entry["leaf"].as_str().unwrap();
+        assert!(text.is_ascii() && text.len() < 4096, "{text}");
+        assert!(!text.contains("root") && !text.contains("203.0.113.66"), "{text}");
+    }
+    assert!(denied.iter().all(|entry| entry["actor_kind"] == "anonymous"));
+    home.check();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_is_first_used_once() {
     let home = Home::new().await;

@@ -245,7 +245,11 @@ async fn rows_are_made_anew_from_the_leaves_of_the_tree() {
         let done = store.restore_entries(0, &leaves).await.unwrap();
         assert!(done.added + done.replaced > 0, "{statement}: {done:?}");
         store.restore_size(3).await.unwrap();
-        assert_eq!(store.sequenced_entries(&EntryFilter::default(), 0..10, 10).await.unwrap(), before, "{statement}");
+        assert_eq!(
+            store.sequenced_entries(&EntryFilter::default(), 0..10, 10).await.unwrap(),
+            before,
+            "{statement}"
+        );
         let done = store.restore_entries(0, &leaves).await.unwrap();
         assert_eq!(done.kept, 3, "{statement}");
     }

@@ -14,13 +14,15 @@ pub const IDS_MAX: usize = 16 << 20;
 /// Sealed files that are told apart.
 const SEGMENTS_MAX: usize = 1 << 20;
 
+/// Files that an entry names as replaced.
+const REPLACED_MAX: u64 = 64;
+
 /// What the last entry about a sealed file says of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SegmentHash {
     pub index: u64,
     /// None once it was merged, dropped or written again under another name.
     pub sha256: Option<String>,
-    pub rows: Option<u64>,
 }
 
 /// The state of the checks; feed it every leaf that is there, in order.
@@ -36,6 +38,7 @@ pub struct Leaves {
     denials: Denials,
     segments: BTreeMap<String, SegmentHash>,
     segments_left_out: bool,
+    replaced_cut: bool,
     /// Entries below this number were dropped, says the chain itself.
     pruned_to: u64,
     rotations: u64,
@@ -59,6 +62,7 @@ impl Leaves {
             denials: Denials::default(),
             segments: BTreeMap::new(),
             segments_left_out: false,
+            replaced_cut: false,
             pruned_to: 0,
             rotations: 0,
             taken: 0,
@@ -131,6 +135,11 @@ impl Leaves {
     /// Every sealed file that an entry names, by its name.
     pub fn segments(&self) -> &BTreeMap<String, SegmentHash> {
         &self.segments
+    }
+
+    /// Whether every file that is gone was named as such.
+    pub fn segments_are_complete(&self) -> bool {
+        !self.replaced_cut && !self.segments_left_out && self.began_at == Some(0)
     }
 
     /// Closes the books. Returns pieces of ids that stand there twice: whoever
@@ -213,15 +222,19 @@ impl Leaves {
     }
 
     fn segment(&mut self, index: u64, leaf: &Leaf) {
+        let mut replaced = 0;
         for gone in texts(leaf, DetailKey::ReplacedFiles) {
-            self.put(gone, SegmentHash { index, sha256: None, rows: None });
+            replaced += 1;
+            self.put(gone, SegmentHash { index, sha256: None });
         }
-        if let (Some(file), Some(sha256)) =
-            (text(leaf, DetailKey::File), text(leaf, DetailKey::Sha256))
-        {
-            let (sha256, rows) = (Some(sha256.to_owned()), number(leaf, DetailKey::Rows));
-            self.put(file, SegmentHash { index, sha256, rows });
-        }
+        // Entries name so many at most; more may have been replaced.
+        self.replaced_cut |= replaced >= REPLACED_MAX;
+        let file = text(leaf, DetailKey::File);
+        let Some((file, sha256)) = file.zip(text(leaf, DetailKey::Sha256)) else { return };
+        // An erasure that left nothing names the file that was.
+        let is_gone = leaf.action == Action::LogsErase && replaced == 0;
+        let sha256 = (!is_gone).then(|| sha256.to_owned());
+        self.put(file, SegmentHash { index, sha256 });
     }
 
     fn pruned(&mut self, index: u64, leaf: &Leaf) {
@@ -233,7 +246,7 @@ impl Leaves {
         for gone in
             text(leaf, DetailKey::File).into_iter().chain(texts(leaf, DetailKey::ReplacedFiles))
         {
-            self.put(gone, SegmentHash { index, sha256: None, rows: None });
+            self.put(gone, SegmentHash { index, sha256: None });
         }
     }
 

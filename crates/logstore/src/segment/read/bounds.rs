@@ -1,18 +1,14 @@
 //! What a column index says of the values of each page.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use arrow_schema::DataType;
-use parquet::{
-    file::{
-        metadata::{PageIndexPolicy, ParquetMetaDataReader},
-        page_index::column_index::ColumnIndexMetaData,
-    },
-    schema::types::SchemaDescPtr,
-};
 
 use super::source::{ReadError, Source};
-use crate::segment::map::Group;
+use crate::segment::{
+    map::{Group, Page},
+    page::ColumnIndex,
+};
 
 /// The lowest and the highest value of a page. Texts may be cut: still bounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,63 +39,47 @@ pub(super) fn of(
     map: &Group,
     leaf: usize,
     data_type: &DataType,
-    leaves: &SchemaDescPtr,
-    source: &Arc<Source>,
+    source: &Source,
 ) -> Result<Vec<PageBounds>, ReadError> {
     let Some(chunk) = map.chunks.get(leaf) else { return Ok(Vec::new()) };
-    let mut pages: Vec<PageBounds> = chunk
-        .pages
-        .iter()
-        .map(|page| PageBounds {
-            rows: page.first_row..page.first_row + page.rows,
-            bounds: Some(Bounds::Unknown),
-            nulls: None,
-        })
-        .collect();
-    if chunk.index.is_none() {
-        return Ok(pages);
-    }
-    let metadata = map.metadata(leaves, Some(leaf))?;
-    let mut reader = ParquetMetaDataReader::new_with_metadata(metadata)
-        .with_column_index_policy(PageIndexPolicy::Required)
-        .with_offset_index_policy(PageIndexPolicy::Skip);
-    reader.read_page_indexes(&**source)?;
-    let metadata = reader.finish()?;
-    let index = metadata.column_index().and_then(|all| all.first()?.get(leaf));
-    let Some(index) = index else { return Ok(pages) };
-    if matches!(index, ColumnIndexMetaData::NONE) || index.num_pages() != pages.len() as u64 {
-        return Ok(pages);
-    }
+    let unknown = |page: &Page| PageBounds {
+        rows: page.first_row..page.first_row + page.rows,
+        bounds: Some(Bounds::Unknown),
+        nulls: None,
+    };
+    let mut pages: Vec<PageBounds> = chunk.pages.iter().map(unknown).collect();
+    let Some(extent) = &chunk.index else { return Ok(pages) };
+    let mut bytes = vec![0; extent.bytes as usize];
+    source.read(extent.offset, &mut bytes, 1)?;
+    extent.check(&bytes)?;
+    let Some(index) = ColumnIndex::decode(&bytes, pages.len()) else {
+        return Err(format!("the column index at {} is damaged", extent.offset).into());
+    };
     for (at, page) in pages.iter_mut().enumerate() {
-        page.nulls = index.null_count(at).and_then(|nulls| u64::try_from(nulls).ok());
-        page.bounds = match index.is_null_page(at) {
+        let nulls = index.nulls.as_ref().map(|nulls| nulls[at]);
+        page.nulls = nulls.and_then(|nulls| u64::try_from(nulls).ok());
+        page.bounds = match index.only_nulls[at] {
             true => None,
-            false => Some(bounds(index, at, data_type)),
+            false => Some(bounds(index.least[at], index.most[at], data_type)),
         };
     }
     Ok(pages)
 }
 
-fn bounds(index: &ColumnIndexMetaData, at: usize, data_type: &DataType) -> Bounds {
-    let both = match index {
-        ColumnIndexMetaData::BOOLEAN(index) => {
-            index.min_value(at).zip(index.max_value(at)).map(|(a, b)| Bounds::Boolean(*a, *b))
+fn bounds(least: &[u8], most: &[u8], data_type: &DataType) -> Bounds {
+    let whole = |bytes: &[u8]| bytes.try_into().ok().map(i64::from_le_bytes);
+    let wholes = || whole(least).zip(whole(most));
+    let bit = |bytes: &[u8]| bytes.first().map(|bit| *bit != 0);
+    let both = match data_type {
+        DataType::Decimal128(..) => wholes().map(|(a, b)| Bounds::Decimal(a, b)),
+        // Milliseconds in thousandths.
+        DataType::Decimal64(..) => {
+            wholes().map(|(a, b)| Bounds::Number(a as f64 / 1000.0, b as f64 / 1000.0))
         }
-        ColumnIndexMetaData::INT64(index) => {
-            let both = index.min_value(at).zip(index.max_value(at));
-            both.map(|(a, b)| match data_type {
-                DataType::Decimal128(..) => Bounds::Decimal(*a, *b),
-                // Milliseconds in thousandths.
-                DataType::Decimal64(..) => Bounds::Number(*a as f64 / 1000.0, *b as f64 / 1000.0),
-                _ => Bounds::Integer(*a, *b),
-            })
-        }
-        ColumnIndexMetaData::DOUBLE(index) => {
-            index.min_value(at).zip(index.max_value(at)).map(|(a, b)| Bounds::Number(*a, *b))
-        }
-        ColumnIndexMetaData::BYTE_ARRAY(index) => {
-            let both = index.min_value(at).zip(index.max_value(at));
-            both.map(|(a, b)| Bounds::Text(a.to_vec(), b.to_vec()))
+        DataType::Int64 | DataType::Timestamp(..) => wholes().map(|(a, b)| Bounds::Integer(a, b)),
+        DataType::Boolean => bit(least).zip(bit(most)).map(|(a, b)| Bounds::Boolean(a, b)),
+        DataType::Utf8 | DataType::Dictionary(..) => {
+            Some(Bounds::Text(least.to_vec(), most.to_vec()))
         }
         _ => None,
     };

@@ -100,6 +100,7 @@ fn inner(
         places: places(summary.groups.clone()),
         ids_problem,
         opened: Default::default(),
+        dictionaries: Default::default(),
     })
 }
 

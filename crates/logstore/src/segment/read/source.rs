@@ -19,11 +19,7 @@ use parquet::{
 use super::ReadCounts;
 use crate::{
     fs::JournalFile,
-    segment::{
-        SegmentError,
-        ids::read_exact,
-        map::{Extent, Group},
-    },
+    segment::{SegmentError, ids::read_exact, map::Extent},
 };
 
 /// What reading Parquet can end with.
@@ -32,24 +28,28 @@ pub(super) type ReadError = Box<dyn std::error::Error + Send + Sync>;
 /// A page whose bytes are not those that were written.
 #[derive(Debug, thiserror::Error)]
 #[error("{bytes} bytes at {offset} are not as they were written")]
-struct Changed {
+pub(super) struct Changed {
     offset: u64,
     bytes: usize,
 }
 
-#[derive(Clone)]
+impl Extent {
+    /// Whether these are the bytes that were written, as far as that is known.
+    pub(super) fn check(&self, bytes: &[u8]) -> Result<(), Changed> {
+        match self.crc {
+            Some(crc) if crc != crc32c::crc32c(bytes) => {
+                Err(Changed { offset: self.offset, bytes: bytes.len() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 pub(super) struct Source {
     file: Arc<dyn JournalFile>,
     bytes: u64,
-    read: Arc<Counters>,
-    /// What may be read, by offset; `None`: anything.
-    known: Option<Arc<[Extent]>>,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    pages: AtomicU64,
-    bytes: AtomicU64,
+    pages_read: AtomicU64,
+    bytes_read: AtomicU64,
 }
 
 impl std::fmt::Debug for Source {
@@ -60,24 +60,7 @@ impl std::fmt::Debug for Source {
 
 impl Source {
     pub(super) fn new(file: Arc<dyn JournalFile>, bytes: u64) -> Self {
-        Self { file, bytes, read: Arc::default(), known: None }
-    }
-
-    /// The same file, where only pieces of one row group may be read.
-    pub(super) fn of_group(&self, map: &Group, checked: bool) -> Self {
-        let known = checked.then(|| {
-            let mut chunks = map.chunks.clone();
-            let extents = chunks.iter_mut().flat_map(|chunk| chunk.extents());
-            let mut known: Vec<Extent> = extents.map(|extent| *extent).collect();
-            known.sort_unstable_by_key(|extent| extent.offset);
-            known.into()
-        });
-        Self {
-            file: Arc::clone(&self.file),
-            bytes: self.bytes,
-            read: Arc::clone(&self.read),
-            known,
-        }
+        Self { file, bytes, pages_read: AtomicU64::new(0), bytes_read: AtomicU64::new(0) }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -86,22 +69,17 @@ impl Source {
 
     pub(super) fn counts(&self) -> ReadCounts {
         ReadCounts {
-            pages: self.read.pages.load(Ordering::Relaxed),
-            bytes: self.read.bytes.load(Ordering::Relaxed),
+            pages: self.pages_read.load(Ordering::Relaxed),
+            bytes: self.bytes_read.load(Ordering::Relaxed),
         }
     }
 
-    fn check(&self, offset: u64, bytes: &[u8]) -> Result<(), Changed> {
-        let Some(known) = &self.known else { return Ok(()) };
-        let changed = Changed { offset, bytes: bytes.len() };
-        let Ok(at) = known.binary_search_by_key(&offset, |extent| extent.offset) else {
-            return Err(changed);
-        };
-        let right = known[at].bytes as usize == bytes.len();
-        match known[at].crc {
-            Some(crc) if right && crc == crc32c::crc32c(bytes) => Ok(()),
-            _ => Err(changed),
-        }
+    /// Fills the buffer with so many pages from one place on.
+    pub(super) fn read(&self, at: u64, buffer: &mut [u8], pages: u64) -> io::Result<()> {
+        read_exact(&*self.file, buffer, at)?;
+        self.pages_read.fetch_add(pages, Ordering::Relaxed);
+        self.bytes_read.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -125,10 +103,7 @@ impl ChunkReader for Source {
             return Err(ParquetError::EOF(format!("{length} bytes at {start} are not there")));
         }
         let mut buffer = vec![0; length];
-        read_exact(&*self.file, &mut buffer, start)?;
-        self.check(start, &buffer).map_err(|changed| ParquetError::External(Box::new(changed)))?;
-        self.read.pages.fetch_add(1, Ordering::Relaxed);
-        self.read.bytes.fetch_add(length as u64, Ordering::Relaxed);
+        self.read(start, &mut buffer, 1)?;
         Ok(buffer.into())
     }
 }
@@ -167,6 +142,10 @@ pub(super) fn guard<T>(
 /// The failed read behind an error, or what it says.
 fn io_error(error: ReadError) -> Result<io::Error, String> {
     let text = error.to_string();
+    let error = match error.downcast::<io::Error>() {
+        Ok(error) => return Ok(*error),
+        Err(other) => other,
+    };
     match error.downcast::<ParquetError>() {
         Ok(error) => match *error {
             ParquetError::External(source) => match source.downcast::<io::Error>() {

@@ -92,13 +92,3 @@ pub(crate) fn to_file(batch: &RecordBatch, file: &SchemaRef) -> Result<RecordBat
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
     RecordBatch::try_new(Arc::clone(file), columns)
 }
-
-/// A column of a file as batches in memory have it.
-pub(crate) fn of_file(array: &ArrayRef) -> ArrayRef {
-    match array.as_primitive_opt::<Decimal64Type>() {
-        Some(micros) => {
-            Arc::new(micros.unary::<_, Float64Type>(|micros| micros as f64 / 1000.0)) as ArrayRef
-        }
-        None => Arc::clone(array),
-    }
-}

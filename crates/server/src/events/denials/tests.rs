@@ -113,7 +113,9 @@ fn a_clock_that_is_set_back_keeps_no_window_open() {
 proptest! {
     /// Whatever comes in whatever order: counted = entered + waiting.
     #[test]
-    fn counts_are_conserved(steps in prop::collection::vec((0..4usize, 0..3u64, 0..3u32, 0..8u8), 1..400)) {
+    fn counts_are_conserved(
+        steps in prop::collection::vec((0..4usize, 0..3u64, 0..3u32, 0..8u8), 1..400)
+    ) {
         let clock = Arc::new(ManualClock::at(START));
         let denials = Denials::new(clock.clone());
         let mut entered = Totals::new();
