@@ -35,6 +35,8 @@ pub struct CheckReport {
     pub batches: u64,
     pub lines: u64,
     pub records: u64,
+    /// Captured bodies beside the journal.
+    pub bodies: u64,
     pub interrupted: u64,
     pub starts: u64,
     /// Openings of the newest start without an end yet.
@@ -119,7 +121,7 @@ pub(crate) fn check_behind(
         }
         check.end();
     }
-    Ok(())
+    crate::bodies::check(&**fs, journal_dir, report)
 }
 
 struct InstanceCheck<'r> {

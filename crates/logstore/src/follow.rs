@@ -76,8 +76,8 @@ impl Follower {
     }
 
     /// Delivers what is committed now: whole lines in contiguous slices, the
-    /// journal's own lines left out unless they were asked for. An error of `deliver` leaves the cursor
-    /// before the slice. Returns whether the cursor moved.
+    /// journal's own lines left out unless they were asked for. An error of
+    /// `deliver` leaves the cursor before the slice. Returns whether it moved.
     pub fn poll(&mut self, deliver: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<bool> {
         let before = self.cursor.seq;
         let mut vanished = 0;

@@ -182,6 +182,11 @@ impl Journal {
             // Readers stop before a torn end anyway.
             Err(error) => tracing::warn!(%error, "could not cut the end of captured bodies"),
         }
+        let own = |owner: &InstanceId| *owner == envelope.instance;
+        match crate::bodies::remove_orphans(&*fs, &config.dir, own) {
+            Ok(files) => report.bodies_orphaned = files,
+            Err(error) => tracing::warn!(%error, "could not remove captured bodies of no record"),
+        }
         report_recovery(&report, &config.dir);
         crate::cursor::clamp_all(&*fs, &config.dir, &envelope.instance, recovered.seq);
         let shared = Shared::new(config.queue_bytes_max, recovered.seq);
@@ -338,6 +343,10 @@ fn report_recovery(report: &RecoveryReport, dir: &Path) {
     }
     if report.bodies_torn_bytes > 0 {
         tracing::warn!(bytes = report.bodies_torn_bytes, %dir, "cut a torn end of captured bodies");
+    }
+    if report.bodies_orphaned > 0 {
+        let files = report.bodies_orphaned;
+        tracing::warn!(files, %dir, "removed captured bodies whose journal file is gone");
     }
     if report.damaged_bytes > 0 {
         tracing::error!(

@@ -149,15 +149,7 @@ impl Metrics {
         let mut recent = self.recent.lock();
         let children = Children::of(self, &mut recent, record);
         children.requests.inc_by(record.coalesced.map_or(1, |coalesced| coalesced.count));
-        if record.coalesced.is_none() {
-            children.durations.observe(seconds(record.duration_us));
-        }
-        if let Some(overhead) = record.overhead_us {
-            children.overheads.observe(seconds(overhead));
-        }
-        if let Some(ttft) = record.ttft_us {
-            children.ttfts.observe(seconds(ttft));
-        }
+        children.observe_times(self, record);
         children.count_tokens(self, record);
         self.count_bodies(record.captured);
     }

@@ -245,8 +245,8 @@ impl Report {
         println!("\n{}", self.machine.describe());
         println!(
             "runtime shape {}, {} s a phase, {} rounds in turn; generator, provider and proxy \
-             share the cores; sealing is a figure of its own\nlatency and first chunk: 'direct' is the provider alone, the others \
-             are what they add to it\n",
+             share the cores; sealing is a figure of its own\nlatency and first chunk: \
+             'direct' is the provider alone, the others are what they add to it\n",
             self.shape.name(),
             self.seconds,
             self.of(DIRECT).count()

@@ -10,7 +10,7 @@ use domain::{
 };
 use prometheus::{Histogram, IntCounter};
 
-use super::{Metrics, NONE, status_class};
+use super::{Metrics, NONE, seconds, status_class};
 
 /// Tokens are counted by these directions.
 const DIRECTIONS: usize = 5;
@@ -27,16 +27,17 @@ struct Labels {
 pub(super) struct Children {
     labels: Labels,
     pub(super) requests: IntCounter,
-    pub(super) durations: Histogram,
-    pub(super) overheads: Histogram,
-    pub(super) ttfts: Histogram,
+    /// What is not observed must not stand at zero: looked up when needed.
+    durations: Option<Histogram>,
+    overheads: Option<Histogram>,
+    ttfts: Option<Histogram>,
     tokens: Option<ModelTokens>,
 }
 
 struct ModelTokens {
     /// As the record names it, which may be longer than its label.
     model: Box<str>,
-    directions: [IntCounter; DIRECTIONS],
+    directions: [Option<IntCounter>; DIRECTIONS],
 }
 
 impl Children {
@@ -65,11 +66,28 @@ impl Children {
         let requests = [provider, operation, labels.outcome.as_str(), labels.status];
         Self {
             requests: metrics.requests.with_label_values(&requests),
-            durations: metrics.durations.with_label_values(&[provider, operation]),
-            overheads: metrics.overheads.with_label_values(&[provider]),
-            ttfts: metrics.ttfts.with_label_values(&[provider, operation]),
+            durations: None,
+            overheads: None,
+            ttfts: None,
             tokens: None,
             labels,
+        }
+    }
+
+    pub(super) fn observe_times(&mut self, metrics: &Metrics, record: &Record) {
+        let provider = self.labels.provider.as_deref().unwrap_or(NONE);
+        let both = [provider, self.labels.operation.as_str()];
+        if record.coalesced.is_none() {
+            let child = || metrics.durations.with_label_values(&both);
+            self.durations.get_or_insert_with(child).observe(seconds(record.duration_us));
+        }
+        if let Some(overhead) = record.overhead_us {
+            let child = || metrics.overheads.with_label_values(&[provider]);
+            self.overheads.get_or_insert_with(child).observe(seconds(overhead));
+        }
+        if let Some(ttft) = record.ttft_us {
+            let child = || metrics.ttfts.with_label_values(&both);
+            self.ttfts.get_or_insert_with(child).observe(seconds(ttft));
         }
     }
 
@@ -90,19 +108,17 @@ impl Children {
         let named = named.unwrap_or(NONE);
         let is_kept = self.tokens.as_ref().is_some_and(|tokens| &*tokens.model == named);
         if !is_kept {
-            let provider = self.labels.provider.as_deref().unwrap_or(NONE);
-            let model = metrics.model_label(named);
-            let child = |(direction, _): (&str, _)| {
+            self.tokens = Some(ModelTokens { model: named.into(), directions: Default::default() });
+        }
+        let Some(tokens) = &mut self.tokens else { return };
+        let provider = self.labels.provider.as_deref().unwrap_or(NONE);
+        for ((direction, count), counter) in counts.iter().zip(&mut tokens.directions) {
+            let Some(count) = count.filter(|count| *count > 0) else { continue };
+            let child = || {
+                let model = metrics.model_label(named);
                 metrics.tokens.with_label_values(&[provider, model, direction])
             };
-            let directions = counts.map(child);
-            self.tokens = Some(ModelTokens { model: named.into(), directions });
-        }
-        let Some(tokens) = &self.tokens else { return };
-        for ((_, count), counter) in counts.iter().zip(&tokens.directions) {
-            if let Some(count) = count {
-                counter.inc_by(*count);
-            }
+            counter.get_or_insert_with(child).inc_by(count);
         }
     }
 }

@@ -15,6 +15,7 @@ mod inputs;
 mod load;
 mod pipes;
 mod shutdown;
+mod stores;
 mod support;
 mod transport;
 mod volumes;
