@@ -10,6 +10,8 @@ mod export;
 mod known;
 mod policy;
 mod segments;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
