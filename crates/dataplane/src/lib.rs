@@ -26,6 +26,7 @@ pub mod client_body;
 pub mod upload;
 pub mod circuit;
 pub mod connect;
+mod last_word;
 pub mod hop;
 pub mod upstream;
 pub mod mask;

@@ -33,7 +33,7 @@ use crate::{
     plane::{ConnectionError, Plane},
     ports::BoxFuture,
     quiet::Quiet,
-    serve::serve,
+    serve::{begin, serve},
     stall::Stalling,
     upstream::Pools,
 };
@@ -212,15 +212,19 @@ impl Lane {
         }
     }
 
-    async fn request(
+    /// The record begins with the call, not with the first poll of the answer.
+    fn request(
         self: Arc<Self>,
         request: Request<Incoming>,
         peer: SocketAddr,
-    ) -> Result<Response<Answer>, BoxError> {
+    ) -> impl Future<Output = Result<Response<Answer>, BoxError>> + Send {
         let address: IpAddr = peer.ip();
-        match serve(&self.plane, &self.pools, request, address).await {
-            Ok(response) => Ok(response),
-            Err(request) => Ok(self.fallback.call(request, peer).await),
+        let begun = begin(&self.plane, request, address);
+        async move {
+            match begun {
+                Ok(begun) => Ok(serve(&self.plane, &self.pools, begun).await),
+                Err(request) => Ok(self.fallback.call(request, peer).await),
+            }
         }
     }
 }
