@@ -30,6 +30,7 @@ mod last_word;
 pub mod hop;
 pub mod upstream;
 pub mod mask;
+mod overdue;
 mod quiet;
 mod joined;
 pub mod relay;

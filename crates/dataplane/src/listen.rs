@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use http::{Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use rustls::ServerConfig;
@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     answer::{Answer, BoxError},
     limits::{HEAD_BUFFER_BYTES_MAX, HTTP2_STREAMS_MAX},
+    overdue::StreamExecutor,
     plane::{ConnectionError, Plane},
     ports::BoxFuture,
     quiet::Quiet,
@@ -181,7 +182,7 @@ impl Lane {
     ) {
         let shared = Arc::clone(&self);
         let service = service_fn(move |request| Arc::clone(&shared).request(request, peer));
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+        let mut builder = auto::Builder::new(StreamExecutor);
         builder
             .http1()
             .timer(TokioTimer::new())

@@ -1,12 +1,18 @@
 //! Ends that come before the other side expects them: a provider that answers in
 //! the middle of an upload, a client that closes its half of the connection.
 
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use crate::harness::{Harness, Setup, post, read_answer, scripted};
+use crate::{
+    harness::{Harness, Setup, bytes, post, read_answer, scripted},
+    odd::endless,
+};
 
 const ROUNDS: usize = 25;
 
@@ -62,5 +68,40 @@ async fn a_client_that_closes_its_half_is_gone() {
     assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap_or(0), 0);
     let record = harness.record().await;
     assert_eq!(record["outcome"], "client_closed", "{record}");
+    harness.finish().await;
+}
+
+/// Flow control holds the stream: nobody asks its answer for more, and yet it
+/// ends at its deadline, with its record and without its provider.
+#[tokio::test]
+async fn a_stream_that_its_client_holds_ends_at_its_deadline() {
+    let change = |setup: &mut Setup| {
+        setup.provider.timeouts.request = Duration::from_millis(300);
+    };
+    let mut harness = Harness::start(endless().await, change).await;
+    let stream = hyper_util::rt::TokioIo::new(harness.connect().await);
+    let (mut client, connection) =
+        hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+            .initial_stream_window_size(2_000)
+            .handshake(stream)
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post(format!("http://{}/v1/chat/completions", harness.address))
+        .header("authorization", format!("Bearer {}", harness.token.expose()))
+        .body(http_body_util::Full::new(bytes("{}")))
+        .unwrap();
+    let mut answer = client.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let record = harness.record().await;
+    assert_eq!(record["outcome"], "timeout", "{record}");
+    assert_eq!(record["partial"], true, "{record}");
+    // What had arrived is read; what follows is the reset.
+    let mut frames = 0;
+    while let Some(Ok(_)) = answer.frame().await {
+        frames += 1;
+        assert!(frames < 100, "it goes on");
+    }
+    drop((answer, client));
     harness.finish().await;
 }
