@@ -40,6 +40,8 @@ use crate::{args::Args, shell};
 /// Of an odd number of rounds the median is one that was measured.
 const ROUNDS: u32 = 3;
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// As the binary is published.
+pub const PROFILE: &str = "dist";
 
 /// What the command line asks for.
 struct Options {
@@ -84,7 +86,7 @@ impl FromStr for Peer {
 pub fn run(mut args: Args) -> Result<()> {
     let word = args.word();
     if cfg!(debug_assertions) {
-        return again_in_release();
+        return again_optimised();
     }
     match word.as_deref() {
         Some("proxy") => proxy(args),
@@ -137,9 +139,12 @@ pub fn part(mut args: Args) -> Result<()> {
     }
 }
 
-fn again_in_release() -> Result<()> {
-    shell::run(shell::cargo(["build", "--release", "--quiet", "--package", "xtask"]))?;
-    let binary = shell::target_dir().join("release/xtask");
+/// The parts of the benchmark are built as the product is, or the ratios would
+/// compare compilers.
+fn again_optimised() -> Result<()> {
+    let build = ["build", "--profile", PROFILE, "--quiet", "--package", "xtask"];
+    shell::run(shell::cargo(build))?;
+    let binary = shell::target_dir().join(PROFILE).join("xtask");
     let mut command = Command::new(binary);
     command.args(std::env::args_os().skip(1));
     shell::run(command)

@@ -7,7 +7,8 @@ use anyhow::Result;
 use crate::shell;
 
 /// Crates, and the tests that own a page.
-const PAGES: &[(&str, &str)] = &[("domain", "fields::"), ("server", "config::")];
+const PAGES: &[(&str, &str)] =
+    &[("domain", "fields::"), ("domain", "audit::inventory::"), ("server", "config::")];
 
 /// The task.
 pub fn run() -> Result<()> {

@@ -35,8 +35,13 @@ pub async fn authenticate(
     exchange: &mut Unfinished,
     scope: &RequestScope,
 ) -> Result<Authenticated, Refusal> {
-    let token = presented(headers)?;
     let parts = &plane.parts;
+    let mark = |credential: &[u8]| Box::new(parts.denials.mark(credential));
+    let credential = presented(headers)?;
+    let Some(token) = Token::parse(credential) else {
+        exchange.credential = Some(mark(credential));
+        return Err(not_a_token());
+    };
     let hash = token.hash(&parts.hash_key);
     let unavailable = || {
         Refusal::new(
@@ -47,11 +52,17 @@ pub async fn authenticate(
     };
     let grant = match parts.directory.find(&hash) {
         Found::Grant(grant) => grant,
-        Found::Absent => return Err(not_found()),
+        Found::Absent => {
+            exchange.credential = Some(mark(credential));
+            return Err(not_found());
+        }
         Found::Stale => return Err(unavailable()),
         Found::Unknown => match parts.directory.load(hash).await {
             Ok(Some(grant)) => grant,
-            Ok(None) => return Err(not_found()),
+            Ok(None) => {
+                exchange.credential = Some(mark(credential));
+                return Err(not_found());
+            }
             Err(_) => return Err(unavailable()),
         },
     };
@@ -88,20 +99,21 @@ fn not_found() -> Refusal {
     Refusal::new(ErrorCode::TokenNotFound, "this token is not known here; check it, or ask for one")
 }
 
-/// Takes the token from where SDKs put their keys. All of these headers are
-/// removed before anything is forwarded.
-fn presented(headers: &HeaderMap) -> Result<Token, Refusal> {
-    let invalid = || {
-        Refusal::new(
-            ErrorCode::TokenInvalid,
-            "the credential is not a token of this proxy ('sk-' and 43 characters, sent as \
-             'Authorization: Bearer' or in the key header of your SDK)",
-        )
-    };
+fn not_a_token() -> Refusal {
+    Refusal::new(
+        ErrorCode::TokenInvalid,
+        "the credential is not a token of this proxy ('sk-' and 43 characters, sent as \
+         'Authorization: Bearer' or in the key header of your SDK)",
+    )
+}
+
+/// Takes the credential from where SDKs put their keys. All of these headers
+/// are removed before anything is forwarded.
+fn presented(headers: &HeaderMap) -> Result<&[u8], Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let credential = match values.next() {
-        Some(value) if values.next().is_none() => bearer(value).ok_or_else(invalid)?,
-        Some(_) => return Err(invalid()),
+    match values.next() {
+        Some(value) if values.next().is_none() => bearer(value).ok_or_else(not_a_token),
+        Some(_) => Err(not_a_token()),
         None => {
             let keys = [X_API_KEY, API_KEY, X_GOOG_API_KEY];
             let found = keys.iter().find_map(|name| headers.get(name));
@@ -111,10 +123,9 @@ fn presented(headers: &HeaderMap) -> Result<Token, Refusal> {
                     "no token was sent; send one as 'Authorization: Bearer' or in the key header \
                      of your SDK",
                 )
-            })?
+            })
         }
-    };
-    Token::parse(credential).ok_or_else(invalid)
+    }
 }
 
 fn bearer(value: &HeaderValue) -> Option<&[u8]> {
@@ -135,7 +146,9 @@ mod tests {
             for (name, value) in headers {
                 map.append(*name, value.parse().expect("a header value"));
             }
-            let found = presented(&map).map(|_| ()).map_err(|refusal| refusal.code);
+            let token = |text: &[u8]| Token::parse(text).ok_or_else(not_a_token);
+            let found = presented(&map).and_then(token);
+            let found = found.map(|_| ()).map_err(|refusal| refusal.code);
             assert_eq!(found, expected, "{headers:?}");
         };
         check(&[("authorization", format!("Bearer {token}"))], Ok(()));

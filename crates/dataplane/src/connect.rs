@@ -10,19 +10,15 @@ use std::{
 
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::{
-        legacy::connect::{HttpConnector, proxy::Tunnel},
-        proxy::matcher::Matcher,
-    },
-    rt::TokioIo,
+use hyper_util::client::{
+    legacy::connect::{HttpConnector, proxy::Tunnel},
+    proxy::matcher::Matcher,
 };
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
-use tokio::net::TcpStream;
 use tower::Service;
 
-use crate::answer::BoxError;
+use crate::{answer::BoxError, last_word::LastWord};
 
 /// How providers are reached, decided once.
 #[derive(Clone)]
@@ -106,7 +102,7 @@ pub(crate) struct Route {
 }
 
 impl Service<Uri> for Route {
-    type Response = TokioIo<TcpStream>;
+    type Response = LastWord;
     type Error = BoxError;
     type Future = Connecting<Self::Response>;
 
@@ -122,11 +118,11 @@ impl Service<Uri> for Route {
                 if let Some(credential) = proxy.basic_auth() {
                     tunnel = tunnel.with_auth(credential.clone());
                 }
-                Box::pin(async move { tunnel.call(target).await.map_err(Into::into) })
+                Box::pin(async move { Ok(LastWord::new(tunnel.call(target).await?)) })
             }
             None => {
                 let connecting = self.tcp.call(target);
-                Box::pin(async move { connecting.await.map_err(Into::into) })
+                Box::pin(async move { Ok(LastWord::new(connecting.await?)) })
             }
         }
     }

@@ -8,6 +8,8 @@ use std::{
 };
 
 use domain::{
+    context::ClientAddress,
+    credential::CredentialMark,
     failure::ErrorCode,
     price::Priced,
     record::{ERROR_BYTES_MAX, Opening, Outcome, Record, bounded},
@@ -22,7 +24,7 @@ use crate::{
     coalesce::Coalescing,
     observe::{Estimator, Kept, ResponseFacts, Texts},
     plane::Plane,
-    ports::Grant,
+    ports::{Denied, Grant},
     upload::{Upload, UploadFailure},
 };
 
@@ -32,6 +34,17 @@ const QUERY_SECRET_BYTES_MIN: usize = 16;
 /// A request that ends sooner writes no opening line: its record is queued
 /// before the line could have told more (docs/adr/0013-openings.md).
 const OPENING_DELAY: Duration = Duration::from_millis(4);
+
+/// Where the record of a request will go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Room {
+    /// Room in the journal is held.
+    Reserved,
+    /// There was none: the request is refused.
+    None,
+    /// There is none, and the request is served all the same.
+    Unrecorded,
+}
 
 /// One request on its way through the data plane.
 pub struct Unfinished {
@@ -46,8 +59,10 @@ pub struct Unfinished {
     opened: bool,
     /// Priced apart, and not in the record.
     cache_write_1h_tokens: u64,
-    /// Whether room in the journal is held.
-    reserved: bool,
+    room: Room,
+    client: ClientAddress,
+    /// Of what was presented, where it is no token of ours.
+    pub(crate) credential: Option<Box<CredentialMark>>,
     pub(crate) grant: Option<Arc<Grant>>,
     pub(crate) upload: Option<Arc<Upload>>,
     /// Only where bodies are to be kept.
@@ -76,7 +91,8 @@ impl Unfinished {
         plane: Arc<Plane>,
         record: Box<Record>,
         started: Instant,
-        reserved: bool,
+        room: Room,
+        client: ClientAddress,
     ) -> Self {
         plane.active.fetch_add(1, Ordering::Relaxed);
         Self {
@@ -87,7 +103,9 @@ impl Unfinished {
             forwarded: None,
             opened: false,
             cache_write_1h_tokens: 0,
-            reserved,
+            room,
+            client,
+            credential: None,
             grant: None,
             upload: None,
             answer_copy: None,
@@ -125,7 +143,7 @@ impl Unfinished {
 
     /// Queues the opening line, so that a crash from now on leaves a record.
     pub(crate) fn open(&mut self) {
-        if std::mem::replace(&mut self.opened, true) {
+        if std::mem::replace(&mut self.opened, true) || self.room != Room::Reserved {
             return;
         }
         if let (Some(record), Some(grant)) = (&self.record, &self.grant) {
@@ -289,6 +307,15 @@ impl Unfinished {
         let texts = Texts::of(request_text, answer_text);
         let texts = texts.filter(|_| Estimator::wants(record));
         let mut record = self.record.take()?;
+        if record.outcome == Outcome::Denied {
+            let credential = self.credential.as_deref();
+            let denied = Denied { record: &record, client: self.client, credential };
+            self.plane.parts.denials.denied(&denied);
+        }
+        if self.room == Room::Unrecorded {
+            self.plane.parts.outbox.unrecorded();
+            return None;
+        }
         let copies = self.copies(&record);
         // Tokenising and redacting take their time: until then an opening line
         // stands for the record.
@@ -306,7 +333,7 @@ impl Unfinished {
         } else {
             (None, None)
         };
-        plane.deliver(record, self.reserved, texts, copies, stored);
+        plane.deliver(record, self.room == Room::Reserved, texts, copies, stored);
         receiver
     }
 }

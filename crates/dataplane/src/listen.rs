@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use http::{Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use rustls::ServerConfig;
@@ -30,10 +30,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     answer::{Answer, BoxError},
     limits::{HEAD_BUFFER_BYTES_MAX, HTTP2_STREAMS_MAX},
+    overdue::StreamExecutor,
     plane::{ConnectionError, Plane},
     ports::BoxFuture,
     quiet::Quiet,
-    serve::serve,
+    serve::{begin, serve},
     stall::Stalling,
     upstream::Pools,
 };
@@ -181,7 +182,7 @@ impl Lane {
     ) {
         let shared = Arc::clone(&self);
         let service = service_fn(move |request| Arc::clone(&shared).request(request, peer));
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+        let mut builder = auto::Builder::new(StreamExecutor);
         builder
             .http1()
             .timer(TokioTimer::new())
@@ -212,15 +213,19 @@ impl Lane {
         }
     }
 
-    async fn request(
+    /// The record begins with the call, not with the first poll of the answer.
+    fn request(
         self: Arc<Self>,
         request: Request<Incoming>,
         peer: SocketAddr,
-    ) -> Result<Response<Answer>, BoxError> {
+    ) -> impl Future<Output = Result<Response<Answer>, BoxError>> + Send {
         let address: IpAddr = peer.ip();
-        match serve(&self.plane, &self.pools, request, address).await {
-            Ok(response) => Ok(response),
-            Err(request) => Ok(self.fallback.call(request, peer).await),
+        let begun = begin(&self.plane, request, address);
+        async move {
+            match begun {
+                Ok(begun) => Ok(serve(&self.plane, &self.pools, begun).await),
+                Err(request) => Ok(self.fallback.call(request, peer).await),
+            }
         }
     }
 }

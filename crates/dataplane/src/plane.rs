@@ -14,7 +14,7 @@ use crate::{
     coalesce::Coalescer,
     limits::Limits,
     observe::Estimator,
-    ports::{Directory, Outbox},
+    ports::{Denials, Directory, Outbox},
     provider::Providers,
     scope::Verbosity,
 };
@@ -23,6 +23,7 @@ use crate::{
 pub struct Parts {
     pub directory: Arc<dyn Directory>,
     pub outbox: Arc<dyn Outbox>,
+    pub denials: Arc<dyn Denials>,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
     pub hash_key: TokenHashKey,

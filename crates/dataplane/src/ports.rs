@@ -1,5 +1,6 @@
-//! What the data plane needs of the rest: who may ([`Directory`]) and where to
-//! tell what happened ([`Outbox`]). The server implements both.
+//! What the data plane needs of the rest: who may ([`Directory`]), where to tell
+//! what happened ([`Outbox`]), and who counts refusals ([`Denials`]). The server
+//! implements all three.
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +15,8 @@ use std::{
 use domain::{
     body::Body,
     capture::Capture,
+    context::ClientAddress,
+    credential::CredentialMark,
     glob::Glob,
     ids::{ProjectId, TokenId},
     record::{Opening, Record},
@@ -192,6 +195,32 @@ pub trait Outbox: Send + Sync + 'static {
     /// Whether the last frame of an answer must wait until its record is synced
     /// (`JOURNAL_SYNC=each`).
     fn holds_answers(&self) -> bool;
+
+    /// Whether requests are served that cannot be recorded
+    /// (`AUDIT_POLICY=available`).
+    fn serves_unrecorded(&self) -> bool;
+
+    /// Counts such a request as lost: it took no room and leaves no line.
+    fn unrecorded(&self);
+}
+
+/// Who counts what was refused. Nothing of it is called for a request that is
+/// served.
+pub trait Denials: Send + Sync + 'static {
+    /// What may be kept of a credential that nobody knows.
+    fn mark(&self, credential: &[u8]) -> CredentialMark;
+
+    /// Told once of each refused request. Never blocks.
+    fn denied(&self, denied: &Denied<'_>);
+}
+
+/// A refused request whose record is finished.
+#[derive(Clone, Copy, Debug)]
+pub struct Denied<'a> {
+    pub record: &'a Record,
+    pub client: ClientAddress,
+    /// Of what was presented, where it is no token of ours.
+    pub credential: Option<&'a CredentialMark>,
 }
 
 /// Why there is no room.

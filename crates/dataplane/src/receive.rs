@@ -8,10 +8,9 @@ use domain::{
     failure::ErrorCode,
     ids::{CorrelationId, RecordId, RequestId},
     provider::Operation,
-    record::{CacheStatus, Outcome, PATH_BYTES_MAX, Record, USER_AGENT_BYTES_MAX, bounded},
+    record::{Begun, PATH_BYTES_MAX, Record, USER_AGENT_BYTES_MAX, bounded},
     redact,
     token::Token,
-    usage::{Usage, UsageSource},
 };
 use http::{
     HeaderMap, HeaderName, Method, Version,
@@ -20,7 +19,7 @@ use http::{
 };
 
 use crate::{
-    finish::Unfinished,
+    finish::{Room, Unfinished},
     hop::{TRACEPARENT, X_CORRELATION_ID, X_REQUEST_ID},
     limits::HEADER_BYTES_MAX,
     network,
@@ -87,54 +86,24 @@ fn first_record(
     now: domain::time::Timestamp,
 ) -> Box<Record> {
     let agent = head.headers.get(USER_AGENT);
-    Box::new(Record {
+    let begun = Begun {
         record_id: RecordId::new(now, &*plane.parts.rng),
         ts: now,
         request_id: ids.request_id.clone(),
         correlation_id: ids.correlation_id.clone(),
         trace_id: ids.trace.trace_id,
         span_id: ids.trace.span_id,
-        parent_span_id: ids.trace.parent_span_id,
-        project_id: None,
-        project: None,
-        token_id: None,
-        labels: None,
-        end_user: None,
-        client_ip: Some(client),
-        user_agent: agent.map(|agent| written(agent.as_bytes(), USER_AGENT_BYTES_MAX)),
-        provider: Some(Arc::clone(&mount.provider.name)),
         operation: Operation::of_path(mount.path),
-        model: None,
-        response_model: None,
         method: head.method.as_str().into(),
         path: written(head.uri.path().as_bytes(), PATH_BYTES_MAX),
         http_version: version(head.version),
-        status_code: None,
-        upstream_status_code: None,
-        upstream_request_id: None,
-        outcome: Outcome::ClientClosed,
-        error_code: None,
-        error: None,
-        stream_response: false,
-        finish_reason: None,
-        partial: false,
-        request_bytes: 0,
-        response_bytes: 0,
-        events: None,
-        usage: Usage::default(),
-        usage_source: UsageSource::Unknown,
-        usage_method: None,
-        cost: None,
-        price_table: None,
-        cache: CacheStatus::Off,
-        captured: Default::default(),
-        duration_us: 0,
-        upstream_us: None,
-        ttfb_us: None,
-        ttft_us: None,
-        overhead_us: None,
-        attempts: 0,
-        coalesced: None,
+    };
+    Box::new(Record {
+        parent_span_id: ids.trace.parent_span_id,
+        client_ip: Some(client),
+        user_agent: agent.map(|agent| written(agent.as_bytes(), USER_AGENT_BYTES_MAX)),
+        provider: Some(Arc::clone(&mount.provider.name)),
+        ..Record::begun(begun)
     })
 }
 
@@ -148,24 +117,29 @@ pub fn receive(
     let parts = &plane.parts;
     let now = parts.clock.now();
     let ids = request_ids(plane, &head.headers, now);
-    let client = network::client_address(peer, &head.headers, &parts.trusted_proxies).client;
-    let record = first_record(plane, head, mount, &ids, client, now);
-    let room = parts.outbox.reserve();
+    let client = network::client_address(peer, &head.headers, &parts.trusted_proxies);
+    let record = first_record(plane, head, mount, &ids, client.client, now);
+    let reserved = parts.outbox.reserve();
+    let room = match reserved {
+        Ok(()) => Room::Reserved,
+        Err(NoRoom::Failed) if parts.outbox.serves_unrecorded() => Room::Unrecorded,
+        Err(_) => Room::None,
+    };
     let scope = RequestScope::new(ids);
-    let mut exchange = Unfinished::new(Arc::clone(plane), record, started, room.is_ok());
+    let mut exchange = Unfinished::new(Arc::clone(plane), record, started, room, client);
     exchange.query = head.uri.path_and_query().filter(|path| path.query().is_some()).cloned();
-    let verdict = match room {
+    let verdict = match reserved {
         Err(NoRoom::Full) => Err(overloaded()),
-        Err(NoRoom::Failed) => Err(Refusal::new(
+        Err(NoRoom::Failed) if room == Room::None => Err(Refusal::new(
             ErrorCode::AuditUnavailable,
             "requests cannot be recorded now, so none are served; try again later",
         )
         .retry_after(1_000_000)),
         // The guard of this request is counted already.
-        Ok(()) if plane.active.load(Ordering::Relaxed) > parts.limits.concurrent_requests_max => {
+        _ if plane.active.load(Ordering::Relaxed) > parts.limits.concurrent_requests_max => {
             Err(overloaded())
         }
-        Ok(()) => inspect(plane, head),
+        _ => inspect(plane, head),
     };
     Received { exchange, scope, verdict }
 }

@@ -28,6 +28,7 @@ use crate::{
     limits::MERGED_FRAME_BYTES_MAX,
     mask::Masker,
     observe::{ResponseFacts, ResponseObserver},
+    overdue,
     quiet::Quiet,
     scope::{self, RequestScope},
 };
@@ -135,6 +136,7 @@ impl Relay {
         scope: Arc<RequestScope>,
     ) -> Self {
         let remaining = upstream.length();
+        overdue::ends_at(patience.deadline);
         Self {
             upstream,
             exchange: Some(exchange),
@@ -456,6 +458,8 @@ impl Drop for Relay {
             End::Panicked
         } else if whole {
             End::Complete
+        } else if Instant::now() >= self.patience.deadline {
+            End::TimedOut
         } else {
             End::Dropped
         };

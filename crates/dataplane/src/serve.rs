@@ -40,24 +40,37 @@ use crate::{
 /// Bound on the provider's own request id in header and record.
 const UPSTREAM_ID_BYTES_MAX: usize = 128;
 
-/// Answers a request under a provider's mount, or gives it back: its path is
-/// not the data plane's.
-pub async fn serve(
+/// A request under a provider's mount whose record has begun.
+pub struct Begun {
+    received: Received,
+    head: request::Parts,
+    body: Incoming,
+}
+
+/// Begins the record of a request, or gives the request back: its path is not the
+/// data plane's. No future: a connection that ends right behind the head drops
+/// its futures before they are polled, and the request would leave nothing.
+pub fn begin(
     plane: &Arc<Plane>,
-    pools: &Pools,
     request: Request<Incoming>,
     peer: IpAddr,
-) -> Result<Response<Answer>, Request<Incoming>> {
+) -> Result<Begun, Request<Incoming>> {
     let started = Instant::now();
-    let providers = Arc::clone(&plane.parts.providers);
-    if path::mount(&providers, request.uri().path()).is_none() {
-        return Err(request);
-    }
     let (head, body) = request.into_parts();
+    let Some(mount) = path::mount(&plane.parts.providers, head.uri.path()) else {
+        return Err(Request::from_parts(head, body));
+    };
+    let received = receive(plane, &head, &mount, peer, started);
+    Ok(Begun { received, head, body })
+}
+
+/// Answers it.
+pub async fn serve(plane: &Arc<Plane>, pools: &Pools, begun: Begun) -> Response<Answer> {
+    let Begun { received, head, body } = begun;
+    let providers = Arc::clone(&plane.parts.providers);
     let path = head.uri.path_and_query().cloned();
     let path = path.as_ref().map_or("/", |path| path.path());
     let mount = path::mount(&providers, path).expect("the same path was mounted a moment ago");
-    let received = receive(plane, &head, &mount, peer, started);
     let scope = Arc::clone(&received.scope);
     let origin = admit::origin(&head);
     let kind = mount.provider.kind;
@@ -83,7 +96,7 @@ pub async fn serve(
     if let Some(origin) = origin {
         cors::allow(response.headers_mut(), &origin);
     }
-    Ok(response)
+    response
 }
 
 async fn run(

@@ -19,11 +19,14 @@ mod action;
 mod change;
 mod detail;
 mod draft;
+pub mod inventory;
 pub mod jcs;
 mod leaf;
 mod line;
 mod sealing;
+pub mod tree;
 mod value;
+pub mod verify;
 mod view;
 
 pub use self::{
@@ -32,7 +35,7 @@ pub use self::{
     detail::{Detail, DetailKey, DetailKind},
     draft::{Actor, DraftError, EntryContext, EntryDraft, Origin, SealedEntry},
     leaf::{Leaf, LeafError, LeafHash, leaf_hash},
-    line::write_line,
+    line::{parse_openings, write_line, write_openings},
     sealing::{Commitment, Opening, commitment},
     value::{TEXT_BYTES_MAX, Text, Value, WORD_BYTES_MAX, Word, is_deceptive},
     view::{ActorView, ChangeView, EntryView, TargetView},

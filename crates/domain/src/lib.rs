@@ -12,6 +12,7 @@ pub mod time;
 pub mod rng;
 pub mod json;
 pub mod context;
+pub mod credential;
 pub mod labels;
 pub mod glob;
 pub mod failure;

@@ -184,6 +184,21 @@ pub struct Record {
     pub coalesced: Option<Coalesced>,
 }
 
+/// What every record has from its first moment on.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    pub record_id: RecordId,
+    pub ts: Timestamp,
+    pub request_id: RequestId,
+    pub correlation_id: CorrelationId,
+    pub trace_id: TraceId,
+    pub span_id: SpanId,
+    pub operation: Operation,
+    pub method: Box<str>,
+    pub path: Box<str>,
+    pub http_version: &'static str,
+}
+
 /// A flood of equal refusals in one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Coalesced {
@@ -193,40 +208,42 @@ pub struct Coalesced {
 }
 
 impl Record {
-    /// The record of a request whose end was never seen: the process died.
-    pub fn interrupted(opening: Opening, interrupted_at: Timestamp) -> Self {
-        let duration = interrupted_at.as_micros().saturating_sub(opening.ts.as_micros());
+    /// The record of a request of which nothing is known but where it came in: what
+    /// everything that is learnt later is written into. Should nothing be, its
+    /// client went away.
+    pub fn begun(begun: Begun) -> Self {
+        let Begun { record_id, ts, request_id, correlation_id, trace_id, span_id, .. } = begun;
         Self {
-            record_id: opening.record_id,
-            ts: opening.ts,
-            request_id: opening.request_id,
-            correlation_id: opening.correlation_id,
-            trace_id: opening.trace_id,
-            span_id: opening.span_id,
-            parent_span_id: opening.parent_span_id,
-            project_id: Some(opening.project_id),
-            project: Some(opening.project),
-            token_id: Some(opening.token_id),
-            labels: opening.labels,
+            record_id,
+            ts,
+            request_id,
+            correlation_id,
+            trace_id,
+            span_id,
+            parent_span_id: None,
+            project_id: None,
+            project: None,
+            token_id: None,
+            labels: None,
             end_user: None,
-            client_ip: opening.client_ip,
+            client_ip: None,
             user_agent: None,
-            provider: Some(opening.provider),
-            operation: opening.operation,
+            provider: None,
+            operation: begun.operation,
             model: None,
             response_model: None,
-            method: opening.method,
-            path: opening.path,
-            http_version: opening.http_version,
+            method: begun.method,
+            path: begun.path,
+            http_version: begun.http_version,
             status_code: None,
             upstream_status_code: None,
             upstream_request_id: None,
-            outcome: Outcome::Interrupted,
+            outcome: Outcome::ClientClosed,
             error_code: None,
-            error: Some("the proxy stopped before this request ended".into()),
+            error: None,
             stream_response: false,
             finish_reason: None,
-            partial: true,
+            partial: false,
             request_bytes: 0,
             response_bytes: 0,
             events: None,
@@ -237,13 +254,45 @@ impl Record {
             price_table: None,
             cache: CacheStatus::Off,
             captured: Captured::default(),
-            duration_us: u64::try_from(duration).unwrap_or(0),
+            duration_us: 0,
             upstream_us: None,
             ttfb_us: None,
             ttft_us: None,
             overhead_us: None,
-            attempts: 1,
+            attempts: 0,
             coalesced: None,
+        }
+    }
+
+    /// The record of a request whose end was never seen: the process died.
+    pub fn interrupted(opening: Opening, interrupted_at: Timestamp) -> Self {
+        let duration = interrupted_at.as_micros().saturating_sub(opening.ts.as_micros());
+        let begun = Begun {
+            record_id: opening.record_id,
+            ts: opening.ts,
+            request_id: opening.request_id,
+            correlation_id: opening.correlation_id,
+            trace_id: opening.trace_id,
+            span_id: opening.span_id,
+            operation: opening.operation,
+            method: opening.method,
+            path: opening.path,
+            http_version: opening.http_version,
+        };
+        Self {
+            parent_span_id: opening.parent_span_id,
+            project_id: Some(opening.project_id),
+            project: Some(opening.project),
+            token_id: Some(opening.token_id),
+            labels: opening.labels,
+            client_ip: opening.client_ip,
+            provider: Some(opening.provider),
+            outcome: Outcome::Interrupted,
+            error: Some("the proxy stopped before this request ended".into()),
+            partial: true,
+            duration_us: u64::try_from(duration).unwrap_or(0),
+            attempts: 1,
+            ..Self::begun(begun)
         }
     }
 

@@ -7,7 +7,7 @@ use domain::{
     ids::{CorrelationId, RecordId, RequestId},
     price::{PriceTable, Priced},
     provider::Operation,
-    record::{CacheStatus, Outcome, Record},
+    record::{Begun, Outcome, Record},
     rng::Rng,
     usage::{Usage, UsageSource},
 };
@@ -83,16 +83,26 @@ impl Records {
             None => request_id.clone().into(),
         };
         let trace_id = group.as_ref().map_or_else(|| TraceId::generate(&dice), |g| g.trace_id);
-        let mut record = Record {
+        let begun = Begun {
             record_id: RecordId::new(ts, &dice),
             ts,
             request_id,
             correlation_id,
             trace_id,
             span_id: SpanId::generate(&dice),
+            operation: model.operation,
+            method: "POST".into(),
+            path: model.path.into(),
+            http_version: "1.1",
+        };
+        let mut record = Record {
             parent_span_id: group.is_some().then(|| SpanId::generate(&dice)),
             duration_us,
-            ..blank(model)
+            provider: Some(model.provider.into()),
+            model: Some(model.name.into()),
+            outcome: Outcome::Ok,
+            attempts: 1,
+            ..Record::begun(begun)
         };
         caller(&mut record, project, failing, &dice);
         self.exchange(&mut record, model, failing, &dice);
@@ -156,63 +166,6 @@ impl Records {
         record.cost = self.prices.cost(&priced);
         record.price_table = record.cost.map(|_| self.prices.version().clone());
         (record.usage, record.usage_source) = (usage, UsageSource::Provider);
-    }
-}
-
-fn blank(model: &Model) -> Record {
-    let nothing = TraceId::generate(&domain::rng::Fixed(0));
-    let span = SpanId::generate(&domain::rng::Fixed(0));
-    let nobody = domain::rng::Fixed(0);
-    let epoch = domain::time::Timestamp::EPOCH;
-    let request_id = RequestId::generate(epoch, &nobody);
-    Record {
-        record_id: RecordId::new(epoch, &nobody),
-        ts: epoch,
-        correlation_id: request_id.clone().into(),
-        request_id,
-        trace_id: nothing,
-        span_id: span,
-        parent_span_id: None,
-        project_id: None,
-        project: None,
-        token_id: None,
-        labels: None,
-        end_user: None,
-        client_ip: None,
-        user_agent: None,
-        provider: Some(model.provider.into()),
-        operation: model.operation,
-        model: Some(model.name.into()),
-        response_model: None,
-        method: "POST".into(),
-        path: model.path.into(),
-        http_version: "1.1",
-        status_code: None,
-        upstream_status_code: None,
-        upstream_request_id: None,
-        outcome: Outcome::Ok,
-        error_code: None,
-        error: None,
-        stream_response: false,
-        finish_reason: None,
-        partial: false,
-        captured: domain::capture::Captured::default(),
-        request_bytes: 0,
-        response_bytes: 0,
-        events: None,
-        usage: Usage::default(),
-        usage_source: UsageSource::Unknown,
-        usage_method: None,
-        cost: None,
-        price_table: None,
-        cache: CacheStatus::Off,
-        duration_us: 0,
-        upstream_us: None,
-        ttfb_us: None,
-        ttft_us: None,
-        overhead_us: None,
-        attempts: 1,
-        coalesced: None,
     }
 }
 

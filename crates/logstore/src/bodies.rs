@@ -9,8 +9,8 @@
 //!
 //! Promises less than the journal: a full disk costs bodies before anything
 //! else, a body whose file cannot be written is lost alone, and its record says
-//! so. Nothing of a torn end is kept aside: bodies must not outlive their
-//! retention in a corner.
+//! so. Nothing of a torn end is kept aside, and a file whose journal file is gone
+//! goes at the next start: bodies must not outlive their retention in a corner.
 
 mod find;
 
@@ -26,8 +26,10 @@ use std::{
 use domain::ids::InstanceId;
 
 use crate::{
+    check::CheckReport,
     format::{self, INTERNAL_PREFIX},
     fs::Fs,
+    recover::all_files,
     scan::Scanner,
 };
 
@@ -80,6 +82,73 @@ pub fn read(
         }
     }
     Ok(damaged)
+}
+
+/// Bodies files that stand beside no journal file: no record speaks of what is in
+/// them, and nothing would ever seal or drop them.
+pub(crate) fn orphans(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<(InstanceId, PathBuf)>> {
+    let mut alone = files(fs, dir)?;
+    // Looked at in this order: bodies go before their journal file.
+    let journals = all_files(fs, dir)?;
+    alone.retain(|(instance, first_seq, path)| {
+        let beside = journals.iter().any(|(owner, seq, _)| owner == instance && seq == first_seq);
+        !beside && fs.identity(path).is_ok()
+    });
+    Ok(alone.into_iter().map(|(instance, _, path)| (instance, path)).collect())
+}
+
+/// Removes such files, of the instances that `whose` names; says how many. The
+/// caller is the one who writes the directory.
+pub(crate) fn remove_orphans(
+    fs: &dyn Fs,
+    dir: &Path,
+    whose: impl Fn(&InstanceId) -> bool,
+) -> io::Result<u64> {
+    let mut removed = 0;
+    for (_, path) in orphans(fs, dir)?.into_iter().filter(|(owner, _)| whose(owner)) {
+        fs.remove(&path)?;
+        removed += 1;
+    }
+    if removed > 0 {
+        fs.sync_dir(dir)?;
+    }
+    Ok(removed)
+}
+
+/// Proves the checksums of every bodies file, and that each has its journal file.
+pub(crate) fn check(fs: &dyn Fs, dir: &Path, report: &mut CheckReport) -> io::Result<()> {
+    let all = files(fs, dir)?;
+    for (at, (instance, _, path)) in all.iter().enumerate() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = match fs.open_read(path) {
+            // It was sealed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
+        let mut scanner = Scanner::new(Arc::clone(&file), 1);
+        while let Some(batch) = scanner.next_batch()? {
+            if let Some(damage) = &batch.damage {
+                let (bytes, offset) = (damage.bytes, damage.offset);
+                report.find(format!("{name}: {bytes} bytes at {offset} are damaged"));
+            }
+            let is_body = |(_, line): &(u64, &[u8])| !line.starts_with(INTERNAL_PREFIX);
+            report.bodies += batch.lines().filter(is_body).count() as u64;
+        }
+        let torn = file.identity()?.bytes.saturating_sub(scanner.good_end());
+        let is_newest = all.get(at + 1).is_none_or(|(next, ..)| next != instance);
+        match (torn, is_newest) {
+            (0, _) => {}
+            (torn, true) => {
+                report.notes.push(format!("{name}: {torn} bytes are not committed (yet)"))
+            }
+            (torn, false) => report.find(format!("{name}: its last {torn} bytes are damaged")),
+        }
+    }
+    for (_, path) in orphans(fs, dir)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        report.find(format!("{name}: it stands beside no journal file"));
+    }
+    Ok(())
 }
 
 /// Cuts what the last process left unfinished at the end of its newest file;

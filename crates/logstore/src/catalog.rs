@@ -29,6 +29,7 @@ mod seal;
 mod sealer;
 mod snapshot;
 mod store;
+mod sums;
 pub mod verify;
 
 use std::{
@@ -48,6 +49,7 @@ pub use sealer::{Sealer, SealerConfig};
 pub(crate) use snapshot::beyond;
 pub use snapshot::{HotPart, SegmentRef, Snapshot, snapshot};
 pub use store::{Catalog, CatalogConfig, CatalogFigures};
+pub use sums::{SealedSum, sums};
 
 use crate::segment::SegmentError;
 

@@ -13,8 +13,8 @@ use domain::ids::{InstanceId, RecordId};
 use crate::{
     catalog::{beyond, books::Boot},
     format::{
-        COUNTERS_PREFIX, Counters, FORMAT, HEADER_PREFIX, Header, OPENING_PREFIX, OutcomeWord,
-        RECORD_PREFIX, RecordLine, parse_opening,
+        COUNTERS_PREFIX, Counters, ENTRY_OPENING_PREFIX, FORMAT, HEADER_PREFIX, Header,
+        OPENING_PREFIX, OutcomeWord, RECORD_PREFIX, RecordLine, parse_opening,
     },
     fs::Fs,
     recover::{all_files, read_header},
@@ -35,6 +35,8 @@ pub struct CheckReport {
     pub batches: u64,
     pub lines: u64,
     pub records: u64,
+    /// Captured bodies beside the journal.
+    pub bodies: u64,
     pub interrupted: u64,
     pub starts: u64,
     /// Openings of the newest start without an end yet.
@@ -119,7 +121,7 @@ pub(crate) fn check_behind(
         }
         check.end();
     }
-    Ok(())
+    crate::bodies::check(&**fs, journal_dir, report)
 }
 
 struct InstanceCheck<'r> {
@@ -224,7 +226,7 @@ impl<'r> InstanceCheck<'r> {
         for (seq, line) in batch.lines() {
             if line.starts_with(HEADER_PREFIX) {
                 started |= self.header(name, seq, line);
-            } else if line.starts_with(OPENING_PREFIX) {
+            } else if line.starts_with(OPENING_PREFIX) && !line.starts_with(ENTRY_OPENING_PREFIX) {
                 self.opening(name, seq, line);
             } else if line.starts_with(COUNTERS_PREFIX) {
                 books = Some((seq, Counters::parse(line)));

@@ -30,6 +30,8 @@ pub struct Follower {
     file: Option<Reading>,
     wake: Option<Arc<Shared>>,
     missing: u64,
+    /// The journal's own lines are delivered too, while they are in the journal.
+    shows_own: bool,
 }
 
 struct Reading {
@@ -48,7 +50,14 @@ impl std::fmt::Debug for Follower {
 impl Follower {
     pub fn new(fs: Arc<dyn Fs>, journal_dir: &Path, cursor: Cursor) -> Self {
         let dir = journal_dir.to_owned();
-        Self { fs, dir, cursor, file: None, wake: None, missing: 0 }
+        Self { fs, dir, cursor, file: None, wake: None, missing: 0, shows_own: false }
+    }
+
+    /// Delivers the journal's own lines too, commit lines and what was sealed
+    /// meanwhile left out.
+    pub fn with_own_lines(mut self) -> Self {
+        self.shows_own = true;
+        self
     }
 
     pub(crate) fn with_wake(mut self, shared: Arc<Shared>) -> Self {
@@ -67,8 +76,8 @@ impl Follower {
     }
 
     /// Delivers what is committed now: whole lines in contiguous slices, the
-    /// journal's own lines left out. An error of `deliver` leaves the cursor
-    /// before the slice. Returns whether the cursor moved.
+    /// journal's own lines left out unless they were asked for. An error of
+    /// `deliver` leaves the cursor before the slice. Returns whether it moved.
     pub fn poll(&mut self, deliver: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<bool> {
         let before = self.cursor.seq;
         let mut vanished = 0;
@@ -143,6 +152,13 @@ impl Follower {
             }
             let expected = self.cursor.seq + 1;
             self.missing += batch.first_seq.saturating_sub(expected);
+            if self.shows_own {
+                match deliver(behind(batch.bytes, batch.last_seq, self.cursor.seq)) {
+                    Ok(()) => self.cursor.seq = batch.last_seq,
+                    Err(error) => break error,
+                }
+                continue;
+            }
             let mut delivered = Ok(());
             for (seq, run) in batch.runs() {
                 if seq <= self.cursor.seq {

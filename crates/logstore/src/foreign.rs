@@ -8,7 +8,7 @@
 //! are those of the file.
 //!
 //! - A field is any key; dots reach into objects (or are part of the key: `json`).
-//!   What tests make of values stands in `value`.
+//!   What tests make of values stands in `value`. `level` is `log.level`, too.
 //! - A text is looked for in the whole line, as it stands and with its escapes
 //!   resolved, in any case.
 //! - The time of a line is its `ts`, `timestamp`, `time` or `@timestamp`.
@@ -28,6 +28,7 @@ mod plan;
 mod run;
 mod source;
 mod stats;
+mod tail;
 mod value;
 
 #[cfg(test)]
@@ -40,7 +41,6 @@ use domain::{
     time::Timestamp,
 };
 
-pub use self::source::LINE_BYTES_MAX;
 use self::{
     emit::{Backwards, Emitter},
     plan::{Plan, TimeRange},
@@ -48,6 +48,7 @@ use self::{
     source::Sizes,
     stats::Sums,
 };
+pub use self::{source::LINE_BYTES_MAX, tail::Tail};
 use crate::{
     engine::{Budget, Cancel, EngineError, Problem, Progress, Stop, Table},
     fs::Fs,
@@ -57,13 +58,13 @@ use crate::{
 pub const CONTEXT_MAX: usize = 10_000;
 
 /// Something to search.
-pub enum Input {
+pub enum Input<'r> {
     File(PathBuf),
     /// A name for messages, and where the bytes come from.
-    Stream(PathBuf, Box<dyn Read>),
+    Stream(PathBuf, Box<dyn Read + 'r>),
 }
 
-impl Input {
+impl Input<'_> {
     pub fn path(&self) -> &Path {
         match self {
             Self::File(path) | Self::Stream(path, _) => path,
@@ -71,7 +72,7 @@ impl Input {
     }
 }
 
-impl fmt::Debug for Input {
+impl fmt::Debug for Input<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Input").field(&self.path()).finish()
     }
@@ -206,7 +207,7 @@ impl fmt::Display for Report {
 /// report; the rest of the inputs is still searched.
 pub fn search(
     fs: &Arc<dyn Fs>,
-    inputs: Vec<Input>,
+    inputs: Vec<Input<'_>>,
     search: &Search,
     visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
 ) -> Result<Report, EngineError> {
@@ -215,7 +216,7 @@ pub fn search(
 
 fn search_in(
     fs: &Arc<dyn Fs>,
-    inputs: Vec<Input>,
+    inputs: Vec<Input<'_>>,
     search: &Search,
     visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
     sizes: Sizes,
@@ -236,7 +237,11 @@ fn search_in(
 }
 
 /// Counts the lines that match: [`Report::matched`].
-pub fn count(fs: &Arc<dyn Fs>, inputs: Vec<Input>, search: &Search) -> Result<Report, EngineError> {
+pub fn count(
+    fs: &Arc<dyn Fs>,
+    inputs: Vec<Input<'_>>,
+    search: &Search,
+) -> Result<Report, EngineError> {
     let plan = search.plan(&[])?;
     Run::new(fs, search, &plan, Sizes::default()).over(inputs, None, &mut [(), ()])
 }
@@ -245,7 +250,7 @@ pub fn count(fs: &Arc<dyn Fs>, inputs: Vec<Input>, search: &Search) -> Result<Re
 /// without a time are in no bucket.
 pub fn stats(
     fs: &Arc<dyn Fs>,
-    inputs: Vec<Input>,
+    inputs: Vec<Input<'_>>,
     search: &Search,
     stats: &Stats,
     limit: Option<usize>,

@@ -21,6 +21,8 @@
 //! |---|---|
 //! | `_h` | header, first line of every file: `format`, `instance`, `boot` (counts starts), `reason` (`start`, `rotate`, `reopen`), `first_seq`, `ts`, `version` |
 //! | `_o` | opening: all that is needed to write the record if its end is never seen |
+//! | `_o` with `id` first | the openings of the entry that follows in the same batch: `id`, `openings` of `path`, `salt` (base64) and `value` |
+//! | `_counters` | totals of refusals by reason, counted and entered, for whoever counts them: see `docs/files.md` |
 //! | `_n` | the books of this boot as of the end of this batch: `accepted`, `stored`, `coalesced`, `lost`, `in_flight`, `interrupted`, `traces_dropped` |
 //! | `_c` | commit: `n` lines before it, `crc` CRC-32C of their bytes (newlines included) in eight lower-case hex digits, `seq` the number of the last of them |
 //! | `_p` | padding: stands for a journal's own line of an earlier copy, see below |
@@ -61,7 +63,7 @@ use domain::{
 };
 use serde::Deserialize;
 
-use crate::queue::{Accounts, Lost};
+use crate::accounts::{Accounts, Lost};
 
 /// The version that this build writes and the newest that it reads.
 pub const FORMAT: u64 = 1;
@@ -69,6 +71,8 @@ pub const FORMAT: u64 = 1;
 pub(crate) const COMMIT_PREFIX: &[u8] = b"{\"_c\":";
 pub(crate) const HEADER_PREFIX: &[u8] = b"{\"_h\":";
 pub(crate) const OPENING_PREFIX: &[u8] = b"{\"_o\":";
+/// Begins the openings of an entry, which end with the entry itself.
+pub(crate) const ENTRY_OPENING_PREFIX: &[u8] = b"{\"_o\":{\"id\":";
 pub(crate) const PADDING_LINE: &[u8] = b"{\"_p\":0}\n";
 pub(crate) const COUNTERS_PREFIX: &[u8] = b"{\"_n\":";
 /// Begins every line that belongs to the journal itself.

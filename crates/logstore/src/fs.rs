@@ -42,6 +42,11 @@ pub trait Fs: Send + Sync {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>>;
     /// Opens an existing file to read it.
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>>;
+    /// Whether a path, links followed, is a file that can be read anywhere. A
+    /// named pipe is none: opening it twice loses what was written for the first.
+    fn is_regular(&self, _path: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
     /// Opens what can only be read from its beginning to its end, as a pipe.
     fn open_stream(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>> {
         self.open_read(path).map(|file| Box::new(Sequential::new(file)) as _)
@@ -138,6 +143,10 @@ impl Fs for StdFs {
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
         File::open(path).map(shared)
+    }
+
+    fn is_regular(&self, path: &Path) -> io::Result<bool> {
+        std::fs::metadata(path).map(|metadata| metadata.is_file())
     }
 
     fn open_stream(&self, path: &Path) -> io::Result<Box<dyn io::Read + Send>> {

@@ -16,10 +16,11 @@ use domain::{
 use parking_lot::Mutex;
 
 use crate::{
+    accounts::{Accounts, Failure},
     cursor::Cursor,
     follow::Follower,
     fs::Fs,
-    queue::{Accounts, Intake, Shared},
+    queue::{Intake, Shared},
     recover::{self, RecoverError, RecoveryReport},
     replay::{self, Replayed},
     writer::Writer,
@@ -107,6 +108,26 @@ pub trait CommitObserver: Send {
     /// `last_seq` is the last line of the batch. Records written by recovery
     /// are not told: [`Journal::replay`] has them.
     fn committed(&mut self, records: &[Box<Record>], last_seq: u64);
+
+    /// Told of what happens to the journal itself. Must not block.
+    fn happened(&mut self, _incident: Incident) {}
+}
+
+/// What befalls the journal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Incident {
+    /// It takes no new requests.
+    Failed(Failure),
+    /// It does again.
+    Works,
+    /// Its file was changed under us; a new one is begun.
+    Tampered {
+        file: String,
+        /// `unlinked`, `replaced`, `truncated` or `appended`.
+        finding: &'static str,
+        /// The last line that was committed to it.
+        seq: u64,
+    },
 }
 
 /// For whoever wants to be told nothing.
@@ -161,6 +182,11 @@ impl Journal {
             // Readers stop before a torn end anyway.
             Err(error) => tracing::warn!(%error, "could not cut the end of captured bodies"),
         }
+        let own = |owner: &InstanceId| *owner == envelope.instance;
+        match crate::bodies::remove_orphans(&*fs, &config.dir, own) {
+            Ok(files) => report.bodies_orphaned = files,
+            Err(error) => tracing::warn!(%error, "could not remove captured bodies of no record"),
+        }
         report_recovery(&report, &config.dir);
         crate::cursor::clamp_all(&*fs, &config.dir, &envelope.instance, recovered.seq);
         let shared = Shared::new(config.queue_bytes_max, recovered.seq);
@@ -193,6 +219,11 @@ impl Journal {
         fs: &dyn Fs,
     ) -> Result<u64, JournalError> {
         Ok(recover::last_committed(fs, dir, instance)?)
+    }
+
+    /// Where its files lie.
+    pub fn dir(&self) -> &Path {
+        &self.config.dir
     }
 
     /// The way in.
@@ -312,6 +343,10 @@ fn report_recovery(report: &RecoveryReport, dir: &Path) {
     }
     if report.bodies_torn_bytes > 0 {
         tracing::warn!(bytes = report.bodies_torn_bytes, %dir, "cut a torn end of captured bodies");
+    }
+    if report.bodies_orphaned > 0 {
+        let files = report.bodies_orphaned;
+        tracing::warn!(files, %dir, "removed captured bodies whose journal file is gone");
     }
     if report.damaged_bytes > 0 {
         tracing::error!(

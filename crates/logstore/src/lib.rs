@@ -23,20 +23,25 @@ pub mod foreign;
 pub mod follow;
 pub mod format;
 pub mod fs;
+mod accounts;
+mod bundle;
 mod journal;
 mod lock;
 mod queue;
 mod recover;
+pub mod notes;
 pub mod replay;
 pub mod scan;
 pub mod segment;
 mod writer;
 
+pub use accounts::{Accounts, Failure, Lost};
+pub use bundle::{Bundle, Until};
 pub use journal::{
-    CloseReport, ClosedFiles, CommitObserver, Journal, JournalConfig, JournalError, Sync,
+    CloseReport, ClosedFiles, CommitObserver, Incident, Journal, JournalConfig, JournalError, Sync,
 };
 pub use lock::{DataDirLock, LockError};
-pub use queue::{Accounts, Failure, Intake, Lost, NoRoom, Stored, Stream};
+pub use queue::{Intake, NoRoom, Stored, Stream};
 pub use recover::RecoveryReport;
 
 /// Where the journal lies inside a data directory.

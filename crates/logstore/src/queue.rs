@@ -6,6 +6,8 @@
 //! happens under the lock, and a caller makes a system call only to wake a
 //! sleeping writer.
 
+mod turns;
+
 use std::{
     fmt, mem,
     sync::Arc,
@@ -17,7 +19,13 @@ use domain::{
     capture::Omission,
     record::{Opening, Record},
 };
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use self::turns::Turns;
+use crate::{
+    accounts::{Accounts, Failure},
+    bundle::{Bundle, Until},
+};
 
 /// Room that one request takes from reservation until its record is stored: its
 /// opening and record in memory, texts at their usual size. The default queue
@@ -31,6 +39,10 @@ pub const BODY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const LINE_OVERHEAD_BYTES: u64 = 64;
 /// The writer takes as many items in a batch; more of them end its linger.
 pub(crate) const BATCH_ITEMS: usize = 1000;
+/// So long after a batch the writer looks for items by itself, each `linger`,
+/// instead of being woken: a wake costs whoever hands over tens of
+/// microseconds, in the middle of a request.
+const WATCH: Duration = Duration::from_millis(64);
 /// A larger empty queue is given back to the allocator.
 const KEPT_ITEMS: usize = 256;
 
@@ -55,80 +67,12 @@ pub enum NoRoom {
     Failed,
 }
 
-/// Why the journal takes no new requests.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Failure {
-    DiskFull,
-    WriteFailed,
-    SyncFailed,
-    /// Closed, or its thread is gone.
-    Stopped,
-}
-
-impl Failure {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DiskFull => "disk_full",
-            Self::WriteFailed => "write_failed",
-            Self::SyncFailed => "sync_failed",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
-/// Records lost, by reason.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Lost {
-    pub disk_full: u64,
-    pub write_failed: u64,
-    pub sync_failed: u64,
-}
-
-/// The books, read under one lock: `accepted = stored + coalesced + lost + in
-/// flight` in every reading. Figures count from the start of the process.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Accounts {
-    pub accepted: u64,
-    /// Covered by an appended commit line.
-    pub stored: u64,
-    pub coalesced: u64,
-    pub lost: Lost,
-    /// Reserved and not yet any of the others.
-    pub in_flight: u64,
-    /// Of the stored, known to survive a loss of power.
-    pub synced: u64,
-    /// Records written for openings that the last process left behind.
-    pub interrupted: u64,
-    pub traces_dropped: u64,
-    pub entries_refused: u64,
-    pub queue_items: u64,
-    pub queue_bytes: u64,
-    pub failed: Option<Failure>,
-    /// The last committed line.
-    pub seq: u64,
-    /// Appended since the start, commit lines included.
-    pub journal_bytes: u64,
-    pub batches: u64,
-    pub syncs: u64,
-    pub sync_seconds: f64,
-    pub file_reopens: u64,
-    /// Captured bodies appended, and lost for want of room or disk.
-    pub bodies_stored: u64,
-    pub bodies_lost: u64,
-    pub bodies_bytes: u64,
-}
-
-impl Accounts {
-    pub fn balance(&self) -> bool {
-        self.accepted == self.stored + self.coalesced + self.lost.total() + self.in_flight
-    }
-}
-
 /// Openings stand unboxed: they are moved once into a buffer that is reused.
 pub(crate) enum Item {
     Open(Opening),
     Record(Box<Record>, Vec<Body>, Option<Stored>),
     Line(Stream, Vec<u8>, Option<Stored>),
+    Bundle(Bundle, Until, Stored),
 }
 
 /// What the writer is doing, so that callers wake it only when it sleeps.
@@ -137,7 +81,7 @@ enum Writer {
     Busy,
     /// Sleeps until there is anything.
     Idle,
-    /// Lets a batch grow until a deadline.
+    /// Lets a batch grow until a deadline, or looks whether there is one.
     Lingering,
 }
 
@@ -150,6 +94,8 @@ struct State {
     trace_bytes: u64,
     body_bytes: u64,
     accounts: Accounts,
+    /// Until when the writer looks by itself.
+    watch_until: Option<Instant>,
 }
 
 /// What intake, writer and readers of the books share.
@@ -164,18 +110,6 @@ pub(crate) struct Shared {
     turned: Condvar,
 }
 
-/// Which files are done with, and who wants the current one to be.
-#[derive(Clone, Copy, Debug, Default)]
-struct Turns {
-    /// Lines up to here stand in files that are never written again.
-    closed_to: u64,
-    asked: u64,
-    answered: u64,
-    /// Nobody turns files any more.
-    ended: bool,
-    nudged: bool,
-}
-
 impl Shared {
     pub(crate) fn new(queue_bytes_max: u64, seq: u64) -> Arc<Self> {
         let accounts = Accounts { seq, ..Accounts::default() };
@@ -188,6 +122,7 @@ impl Shared {
                 trace_bytes: 0,
                 body_bytes: 0,
                 accounts,
+                watch_until: None,
             }),
             wake: Condvar::new(),
             queue_bytes_max,
@@ -228,9 +163,10 @@ impl Shared {
 
     /// Waits until there is something to write, `idle` has passed or the
     /// journal closes; lets the batch grow for `linger`; swaps it out. True
-    /// once the journal closes.
+    /// once the journal closes. No item waits longer than `linger` for this.
     pub(crate) fn take(&self, out: &mut Vec<Item>, idle: Duration, linger: Duration) -> bool {
         debug_assert!(out.is_empty());
+        let mut watched = false;
         let mut state = self.state.lock();
         if state.items.is_empty() && !state.closing && !state.turning {
             for items in [&mut *out, &mut state.items] {
@@ -238,11 +174,11 @@ impl Shared {
                     *items = Vec::new();
                 }
             }
-            state.writer = Writer::Idle;
-            self.wake.wait_for(&mut state, idle);
+            watched = self.watch(&mut state, idle, linger);
         }
         state.turning = false;
-        let growing = !state.items.is_empty() && !state.closing && !linger.is_zero();
+        // What a look found has waited already.
+        let growing = !watched && !state.items.is_empty() && !state.closing && !linger.is_zero();
         if growing {
             let deadline = Instant::now() + linger;
             while state.items.len() < BATCH_ITEMS && !state.closing {
@@ -254,7 +190,30 @@ impl Shared {
         }
         state.writer = Writer::Busy;
         mem::swap(&mut state.items, out);
+        if !out.is_empty() && !linger.is_zero() {
+            state.watch_until = Some(Instant::now() + WATCH);
+        }
         state.closing
+    }
+
+    /// Waits for items: looking each `linger` for a while after the last batch,
+    /// asleep after that. True if a look found some.
+    fn watch(&self, state: &mut MutexGuard<'_, State>, idle: Duration, linger: Duration) -> bool {
+        let due = Instant::now() + idle;
+        state.writer = Writer::Lingering;
+        while state.items.is_empty() && !state.closing && !state.turning {
+            let look = Instant::now() + linger;
+            if state.watch_until.is_none_or(|until| until < look) {
+                state.watch_until = None;
+                state.writer = Writer::Idle;
+                self.wake.wait_until(state, due);
+                return false;
+            }
+            if self.wake.wait_until(state, look.min(due)).timed_out() && look >= due {
+                break;
+            }
+        }
+        true
     }
 
     /// Tells followers how far the journal is committed.
@@ -275,66 +234,6 @@ impl Shared {
         }
     }
 
-    pub(crate) fn closed_to(&self) -> u64 {
-        self.turns.lock().closed_to
-    }
-
-    /// The writer began a file: what is numbered before it is closed.
-    pub(crate) fn publish_closed(&self, closed_to: u64) {
-        self.turns.lock().closed_to = closed_to;
-        self.turned.notify_all();
-    }
-
-    /// Waits until more than `seq` stands in closed files, at most `timeout`.
-    pub(crate) fn wait_closed_beyond(&self, seq: u64, timeout: Duration) {
-        let mut turns = self.turns.lock();
-        if turns.closed_to <= seq && !turns.nudged {
-            self.turned.wait_for(&mut turns, timeout);
-        }
-        turns.nudged = false;
-    }
-
-    /// Wakes whoever waits for closed files.
-    pub(crate) fn nudge(&self) {
-        self.turns.lock().nudged = true;
-        self.turned.notify_all();
-    }
-
-    /// Asks the writer for a new file and waits for it, at most `timeout`.
-    /// Says up to where files are closed, or `None` when nobody answered.
-    pub(crate) fn ask_to_turn(&self, timeout: Duration) -> Option<u64> {
-        let deadline = Instant::now() + timeout;
-        let mut turns = self.turns.lock();
-        turns.asked += 1;
-        let mine = turns.asked;
-        drop(turns);
-        self.state.lock().turning = true;
-        self.wake.notify_one();
-        let mut turns = self.turns.lock();
-        while turns.answered < mine && !turns.ended {
-            if self.turned.wait_until(&mut turns, deadline).timed_out() {
-                return None;
-            }
-        }
-        (turns.answered >= mine).then_some(turns.closed_to)
-    }
-
-    /// What the writer has been asked and not answered.
-    pub(crate) fn turn_asked(&self) -> Option<u64> {
-        let turns = self.turns.lock();
-        (turns.asked > turns.answered).then_some(turns.asked)
-    }
-
-    pub(crate) fn turn_answered(&self, asked: u64) {
-        self.turns.lock().answered = asked;
-        self.turned.notify_all();
-    }
-
-    pub(crate) fn turns_ended(&self) {
-        self.turns.lock().ended = true;
-        self.turned.notify_all();
-    }
-
     /// True when the writer sleeps and this item is what it must be woken for.
     #[must_use]
     fn push(&self, item: Item) -> bool {
@@ -342,7 +241,7 @@ impl Shared {
     }
 
     #[must_use]
-    fn push_locked(&self, mut state: parking_lot::MutexGuard<'_, State>, item: Item) -> bool {
+    fn push_locked(&self, mut state: MutexGuard<'_, State>, item: Item) -> bool {
         state.items.push(item);
         let sleeps = match state.writer {
             Writer::Busy => false,
@@ -480,6 +379,59 @@ impl Intake {
             self.wake();
         }
         Ok(())
+    }
+
+    /// Queues lines that are appended together or not at all, and tells `told`
+    /// once they are as durable as `until` says. `told` is dropped untold when
+    /// this returns an error.
+    pub fn bundle(&self, bundle: Bundle, until: Until, told: Stored) -> Result<(), NoRoom> {
+        self.push_bundle(bundle, until, told, false)
+    }
+
+    /// As [`Intake::bundle`], though the journal has failed: what may still be
+    /// said in the room that its reserve left. It may be lost all the same.
+    pub fn last_words(&self, bundle: Bundle, told: Stored) -> Result<(), NoRoom> {
+        self.push_bundle(bundle, Until::Stored, told, true)
+    }
+
+    fn push_bundle(
+        &self,
+        bundle: Bundle,
+        until: Until,
+        told: Stored,
+        despite_failure: bool,
+    ) -> Result<(), NoRoom> {
+        let cost = bundle.cost();
+        let mut state = self.0.state.lock();
+        let stopped = state.accounts.failed == Some(Failure::Stopped);
+        let refused = if stopped || (state.accounts.failed.is_some() && !despite_failure) {
+            Some(NoRoom::Failed)
+        } else if state.accounts.queue_bytes + cost > self.0.queue_bytes_max {
+            Some(NoRoom::Full)
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
+            state.accounts.entries_refused += bundle.entries();
+            return Err(reason);
+        }
+        state.accounts.queue_bytes += cost;
+        if self.0.push_locked(state, Item::Bundle(bundle, until, told)) {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// Counts a request that is served though no record of it can be kept.
+    pub fn unrecorded(&self) {
+        let mut state = self.0.state.lock();
+        let accounts = &mut state.accounts;
+        accounts.accepted += 1;
+        match accounts.failed {
+            Some(Failure::DiskFull) => accounts.lost.disk_full += 1,
+            Some(Failure::SyncFailed) => accounts.lost.sync_failed += 1,
+            _ => accounts.lost.write_failed += 1,
+        }
     }
 
     /// The books, consistent in themselves.

@@ -38,6 +38,8 @@ pub struct RecoveryReport {
     pub files_moved: u64,
     /// Bytes behind the last whole batch of captured bodies, cut off.
     pub bodies_torn_bytes: u64,
+    /// Files of captured bodies without their journal file, removed.
+    pub bodies_orphaned: u64,
 }
 
 /// Why a journal cannot be recovered.

@@ -25,10 +25,12 @@ use domain::{
 };
 
 use crate::{
+    accounts::{Accounts, Failure},
+    bundle::{Until, push_line},
     format::{self, Reason},
     fs::Fs,
     journal::{CommitObserver, JournalConfig, Sync},
-    queue::{Accounts, BATCH_ITEMS, Failure, Item, RESERVATION_BYTES, Shared, Stored, Stream},
+    queue::{BATCH_ITEMS, Item, RESERVATION_BYTES, Shared, Stored, Stream},
     recover::Recovered,
 };
 use bodies::Bodies;
@@ -68,6 +70,8 @@ struct Batch {
     lines: u64,
     records: Vec<Box<Record>>,
     waiters: Vec<Stored>,
+    /// These want to be told after a sync only.
+    syncing: Vec<Stored>,
     trace_bytes: u64,
     queue_bytes: u64,
     traces: u64,
@@ -265,6 +269,16 @@ impl Writer {
                 batch.lines += 1;
                 batch.waiters.extend(stored);
             }
+            Item::Bundle(bundle, until, told) => {
+                batch.queue_bytes += bundle.cost();
+                batch.entries += bundle.entries();
+                batch.lines += bundle.lines();
+                batch.bytes.extend_from_slice(bundle.bytes());
+                match until {
+                    Until::Stored => batch.waiters.push(told),
+                    Until::Synced => batch.syncing.push(told),
+                }
+            }
         }
     }
 
@@ -339,6 +353,11 @@ impl Writer {
         } else {
             self.batch.waiters.drain(..).for_each(|tell| tell(appended));
         }
+        if appended {
+            self.unsynced_waiters.append(&mut self.batch.syncing);
+        } else {
+            self.batch.syncing.drain(..).for_each(|tell| tell(false));
+        }
         self.ending.clear();
         self.batch.records.clear();
         self.batch.entries = 0;
@@ -382,7 +401,7 @@ impl Writer {
             Sync::Interval(interval) => closing || since.elapsed() >= interval,
             Sync::Os => closing,
         };
-        if due {
+        if due || !self.unsynced_waiters.is_empty() {
             self.sync_now();
         }
     }
@@ -450,16 +469,6 @@ impl Writer {
 fn books(accounts: &Accounts) -> [u64; 5] {
     let Accounts { accepted, stored, coalesced, lost, traces_dropped, .. } = accounts;
     [*accepted, *stored, *coalesced, lost.total(), *traces_dropped]
-}
-
-/// Appends a line that others made; a raw newline in it would break the format.
-fn push_line(out: &mut Vec<u8>, line: &[u8]) {
-    if memchr::memchr2(b'\n', b'\r', line).is_none() {
-        out.extend_from_slice(line);
-    } else {
-        out.extend(line.iter().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { *b }));
-    }
-    out.push(b'\n');
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -9,6 +9,7 @@
 pub mod adapters;
 pub mod alone;
 mod entries;
+mod events;
 #[cfg(feature = "bench")]
 mod ingest;
 mod lanes;

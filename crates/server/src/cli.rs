@@ -4,8 +4,10 @@
 //! 0 worked, 1 failed, 2 and above as the command documents, 64 wrong usage or
 //! configuration. Promises that no secret has to stand on a command line.
 
+pub mod audit;
 pub mod client;
 pub mod config;
+mod dashed;
 pub mod db;
 pub mod demo;
 pub mod input;
@@ -30,7 +32,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use domain::{secret::Secret, time::Clock as _};
+use domain::secret::Secret;
 
 use self::client::Client;
 use crate::{
@@ -84,6 +86,13 @@ pub enum Command {
         command: key::KeyCommand,
     },
     Logs(logs::LogsCommand),
+    /// Ask the audit log
+    Audit {
+        #[command(flatten)]
+        place: Place,
+        #[command(subcommand)]
+        command: audit::AuditCommand,
+    },
     /// Look after the database
     #[command(subcommand)]
     Db(db::DbCommand),
@@ -115,7 +124,7 @@ pub struct Place {
 
 /// Parses what was typed and runs it.
 pub fn main(arguments: Vec<std::ffi::OsString>, environment: Environment) -> ExitCode {
-    let arguments = queries_marked(arguments);
+    let arguments = dashed::queries_marked(arguments);
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -137,36 +146,18 @@ pub fn main(arguments: Vec<std::ffi::OsString>, environment: Environment) -> Exi
     }
 }
 
-/// `logs` answers as grep does: 1 is 'nothing found' and every error is 2.
+/// `logs` answers as grep does: 1 is 'nothing found' and every error is 2. The
+/// commands about the audit tree say 1 of tampering alone.
 fn wrong_usage(arguments: &[std::ffi::OsString]) -> u8 {
     let tree = Cli::command();
     let mut words = arguments.iter().skip(1).filter_map(|it| it.to_str());
-    let command = words.find_map(|word| tree.find_subcommand(word));
-    match command.is_some_and(|command| command.get_name() == "logs") {
-        true => logs::TROUBLE,
-        false => USAGE,
+    let Some(command) = words.find_map(|word| tree.find_subcommand(word)) else { return USAGE };
+    let inner = words.find_map(|word| command.find_subcommand(word));
+    match (command.get_name(), inner.map(clap::Command::get_name)) {
+        ("logs", _) => logs::TROUBLE,
+        ("audit", Some("verify" | "proof" | "checkpoint")) => audit::tree::USAGE,
+        _ => USAGE,
     }
-}
-
-/// A query such as `-level:info` begins as a flag does: with a space before it,
-/// which means nothing in a query, it is none.
-fn queries_marked(mut arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
-    let mut words = arguments.iter().skip(1).filter_map(|it| it.to_str());
-    if !words.any(|word| word == "logs") {
-        return arguments;
-    }
-    let is_query = |text: &str| {
-        let begins = text.starts_with('-') && !text.starts_with("--");
-        begins && text.contains([':', '<', '>', ' ', '"', '('])
-    };
-    for argument in arguments.iter_mut().skip(1) {
-        if argument.to_str().is_some_and(is_query) {
-            let mut marked = std::ffi::OsString::from(" ");
-            marked.push(&*argument);
-            *argument = marked;
-        }
-    }
-    arguments
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -207,6 +198,15 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
         Command::Token { place, command } => {
             let work = async |client: &Client, around: &mut input::Surroundings<'_>| {
                 token::run(command, client, around).await
+            };
+            place.manage(environment, file, out, work)
+        }
+        Command::Audit { place, command: audit::AuditCommand::Tree(command) } => {
+            Ok(audit::tree::run(&command, place.url.as_deref(), environment, file, out))
+        }
+        Command::Audit { place, command } => {
+            let work = async |client: &Client, around: &mut input::Surroundings<'_>| {
+                audit::run(command, client, around).await
             };
             place.manage(environment, file, out, work)
         }
@@ -269,7 +269,7 @@ fn read_lines(
         color: terminal && !is_dumb && !is_plain("NO_COLOR"),
         columns: terminal_columns().filter(|_| terminal),
         meter: watched.then(|| Box::new(io::stderr()) as Box<dyn Write + Send>),
-        now: SystemClock.now(),
+        clock: &SystemClock,
         // SIGINT ends a follower: it writes nothing that could be torn.
         stop: &|| false,
         server,

@@ -16,6 +16,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use dataplane::provider::Providers;
 use domain::redact::Rules;
+use sha2::{Digest as _, Sha256};
 
 pub use settings::Settings;
 pub use source::Origin;
@@ -79,6 +80,22 @@ impl Config {
             }
             _ => Err(Problems(problems)),
         }
+    }
+}
+
+impl Config {
+    /// Tells one configuration from another and shows nothing of it: SHA-256
+    /// over every setting (secrets as stars) and the provider file.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for Shown { key, value, .. } in &self.shown {
+            hash.update(format!("{key}={}:{value}\n", value.len()));
+        }
+        let file = self.settings.api_config_path.as_deref();
+        if let Some(Ok(bytes)) = file.map(std::fs::read) {
+            hash.update(&bytes);
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -37,6 +37,7 @@ use dataplane::{
     scope::{RequestScope, Scoped},
 };
 use domain::{
+    audit::{Action, Detail, EntryDraft, Text},
     context::{ClientAddress, RequestIds},
     secret::Secret,
 };
@@ -51,6 +52,7 @@ use crate::{
     manage::{
         Manage,
         access::Caller,
+        entered,
         error::{Error, Kind, Result},
         ping::Ping,
         reading::{Cancel, Form, Gone},
@@ -268,6 +270,12 @@ async fn run(
         Origin::Local { .. } => None,
     };
     let caller = management.admit(route, &ids, origin, client, &parts.headers).await?;
+    if matches!(route.access, Access::Role(_)) {
+        entered::check_writable(&management.manage)?;
+    }
+    if let Some(action) = route.action {
+        entered::check_reason(&management.manage, &caller, action)?;
+    }
     let query = Query::parse(parts.uri.query())?;
     let params = RawPathParams::from_request_parts(&mut parts, &()).await;
     let id = params.ok().and_then(|params| {
@@ -284,8 +292,17 @@ async fn run(
     let call =
         Call { caller, id, query, body, expected_version, wants_json, form, last_event, waiting };
     // A task of its own: the client may go away, the change goes on.
+    let (tasks, runtime) = (management.tasks.clone(), management.runtime.clone());
+    let look = route.reads.map(|action| Look::new(route, action, &call));
     let handler = (route.run)(Arc::clone(&management), call);
-    let task = management.tasks.spawn_on(Scoped::inherit(handler), &management.runtime);
+    let work = async move {
+        let reply = handler.await?;
+        if let Some(look) = look {
+            look.enter(&management.manage).await?;
+        }
+        Ok(reply)
+    };
+    let task = tasks.spawn_on(Scoped::inherit(work), &runtime);
     task.await.unwrap_or_else(|panic| {
         Err(Error::new(Kind::Internal, "something went wrong on our side").with_source(panic))
     })
@@ -304,16 +321,50 @@ impl Management {
         match route.access {
             Access::Open => auth::anonymous(route, ids, client, headers),
             Access::Metrics => {
-                auth::scraper(self.settings.metrics_token.as_ref(), origin, headers)?;
+                let attempt = auth::Attempt { route, ids, client, headers };
+                self.scraper(origin, &attempt)?;
                 auth::anonymous(route, ids, client, headers)
             }
             Access::Role(permission) => {
-                let who = self.authenticate(origin, client, headers).await?;
+                let attempt = auth::Attempt { route, ids, client, headers };
+                let who = self.authenticate(origin, &attempt).await?;
                 let caller = auth::caller(who, route, ids, client, headers)?;
-                auth::authorise(&caller, permission, route)?;
-                Ok(caller)
+                let authorised = auth::authorise(&caller, permission, route);
+                if let Err(refused) = &authorised {
+                    let status = answer::status(refused.kind).as_u16();
+                    let denials = self.manage.events.denials();
+                    denials.forbidden(&caller.actor, &caller.context, status);
+                }
+                authorised.map(|()| caller)
             }
         }
+    }
+}
+
+/// A read that leaves an entry once in a while.
+struct Look {
+    caller: Caller,
+    what: String,
+    draft: EntryDraft,
+}
+
+impl Look {
+    fn new(route: &Route, action: Action, call: &Call) -> Self {
+        let asked = call.query.normalised();
+        let mut draft = EntryDraft::new(action);
+        let id = call.id.as_deref().unwrap_or_default();
+        if let Some(kind) = route.target.filter(|_| !id.is_empty()) {
+            draft = draft.target(kind, id);
+        }
+        if !asked.is_empty() {
+            draft = draft.detail(Detail::Query(Text::new(&asked)));
+        }
+        let what = format!("{} {id} {asked}", route.path);
+        Self { caller: call.caller.clone(), what, draft }
+    }
+
+    async fn enter(self, manage: &Manage) -> Result<()> {
+        entered::looked(manage, &self.caller, &self.what, self.draft).await
     }
 }
 

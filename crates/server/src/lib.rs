@@ -15,6 +15,7 @@ pub mod directory;
 pub mod metrics;
 pub mod readiness;
 pub mod render;
+pub mod events;
 pub mod manage;
 pub mod http;
 pub mod demo;

@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod credentials;
+pub mod entered;
 pub mod error;
 pub mod fields;
 pub mod keys;
@@ -17,18 +18,20 @@ pub mod ping;
 pub mod projects;
 pub mod reading;
 pub mod segments;
+pub mod tags;
 pub mod story;
 pub mod tokens;
 pub mod validate;
+pub mod verify;
 
 use std::sync::Arc;
 
-use domain::{ids::EntryId, rng::Rng, time::Clock};
+use domain::{audit::Action, ids::EntryId, rng::Rng, time::Clock};
 use store::Store;
 /// Words of the store that callers of use cases speak too.
 pub use store::{Listing, ManagementKey, Page};
 
-use crate::{directory::TokenDirectory, trace::LevelControl};
+use crate::{directory::TokenDirectory, events::Events, trace::LevelControl};
 
 use self::{
     credentials::Credentials,
@@ -43,6 +46,11 @@ pub struct Manage {
     pub levels: Arc<LevelControl>,
     pub segments: segments::Segments,
     pub reader: reading::Reader,
+    pub events: Events,
+    /// Looks that left their entry lately.
+    pub said: entered::Said,
+    /// `AUDIT_REQUIRE_REASON`.
+    pub reasons_required: Vec<Action>,
     pub clock: Arc<dyn Clock>,
     pub rng: Arc<dyn Rng>,
     /// Whose key `api_key` is.
@@ -68,6 +76,7 @@ impl From<store::Error> for Error {
             store::ErrorKind::Conflict => Kind::Duplicate,
             store::ErrorKind::Invalid => Kind::Invalid,
             store::ErrorKind::Unavailable => Kind::Unavailable,
+            store::ErrorKind::AuditUnavailable => Kind::AuditUnavailable,
             store::ErrorKind::Corrupt | store::ErrorKind::Internal => Kind::Internal,
         };
         Self::new(kind, error.public().to_owned()).with_source(error)

@@ -7,6 +7,7 @@
 
 mod json;
 mod readings;
+mod recent;
 
 use std::collections::HashSet;
 
@@ -21,6 +22,7 @@ use prometheus::{
 };
 
 pub use readings::{Books, Kind, Reading};
+use recent::Children;
 
 /// Models with a label of their own; the rest is `other`.
 const MODELS_MAX: usize = 200;
@@ -55,6 +57,7 @@ pub struct Metrics {
     bodies_captured: IntCounterVec,
     bodies_dropped: IntCounterVec,
     models: Mutex<HashSet<Box<str>>>,
+    recent: Mutex<Option<Children>>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -131,6 +134,7 @@ impl Metrics {
             bodies_captured,
             bodies_dropped,
             models,
+            recent: Mutex::default(),
         })
     }
 
@@ -142,23 +146,11 @@ impl Metrics {
     /// Counts a stored record. A coalesced one stands for many requests, of
     /// which no single time is known.
     pub fn observe(&self, record: &Record) {
-        let provider = record.provider.as_deref().unwrap_or(NONE);
-        let operation = record.operation.as_str();
-        let status = status_class(record.status_code);
-        let requests = [provider, operation, record.outcome.as_str(), status];
-        let count = record.coalesced.map_or(1, |coalesced| coalesced.count);
-        self.requests.with_label_values(&requests).inc_by(count);
-        if record.coalesced.is_none() {
-            let duration = seconds(record.duration_us);
-            self.durations.with_label_values(&[provider, operation]).observe(duration);
-        }
-        if let Some(overhead) = record.overhead_us {
-            self.overheads.with_label_values(&[provider]).observe(seconds(overhead));
-        }
-        if let Some(ttft) = record.ttft_us {
-            self.ttfts.with_label_values(&[provider, operation]).observe(seconds(ttft));
-        }
-        self.count_tokens(provider, record);
+        let mut recent = self.recent.lock();
+        let children = Children::of(self, &mut recent, record);
+        children.requests.inc_by(record.coalesced.map_or(1, |coalesced| coalesced.count));
+        children.observe_times(self, record);
+        children.count_tokens(self, record);
         self.count_bodies(record.captured);
     }
 
@@ -172,27 +164,6 @@ impl Metrics {
                 Fate::Omitted(why) => {
                     self.bodies_dropped.with_label_values(&[side, why.as_str()]).inc();
                 }
-            }
-        }
-    }
-
-    fn count_tokens(&self, provider: &str, record: &Record) {
-        let directions = [
-            ("input", record.usage.input_tokens),
-            ("output", record.usage.output_tokens),
-            ("cached_input", record.usage.cached_input_tokens),
-            ("cache_write", record.usage.cache_write_tokens),
-            ("reasoning", record.usage.reasoning_tokens),
-        ];
-        if directions.iter().all(|(_, tokens)| tokens.is_none()) {
-            return;
-        }
-        // The provider's name for it: what a client asks for may be anything.
-        let named = record.response_model.as_deref().or(record.model.as_deref());
-        let model = self.model_label(named.unwrap_or(NONE));
-        for (direction, tokens) in directions {
-            if let Some(tokens) = tokens.filter(|tokens| *tokens > 0) {
-                self.tokens.with_label_values(&[provider, model, direction]).inc_by(tokens);
             }
         }
     }

@@ -88,11 +88,8 @@ impl Readiness {
     }
 
     pub fn state(&self) -> State {
-        if self.stopping.load(Ordering::Relaxed) {
-            return State::Stopping;
-        }
-        if !self.started.load(Ordering::Relaxed) {
-            return State::Starting;
+        if let Some(state) = self.in_the_way() {
+            return state;
         }
         let failing = self.failing();
         if failing.is_empty() { State::Ready } else { State::Failing(failing) }
@@ -101,15 +98,24 @@ impl Readiness {
     /// Every check with its answer, and the lifecycle as a check of its own
     /// where it stands in the way.
     pub fn checks(&self) -> Vec<(&'static str, Result<(), String>)> {
-        let probes = self.probes.read();
-        let mut checks: Vec<_> =
-            probes.iter().map(|(check, probe)| (check.as_str(), probe())).collect();
-        match self.state() {
-            State::Starting => checks.push(("process", Err("starting".to_owned()))),
-            State::Stopping => checks.push(("process", Err("stopping".to_owned()))),
-            State::Ready | State::Failing(_) => {}
+        let mut checks: Vec<_> = {
+            let probes = self.probes.read();
+            probes.iter().map(|(check, probe)| (check.as_str(), probe())).collect()
+        };
+        if let Some(state) = self.in_the_way() {
+            let word = if state == State::Stopping { "stopping" } else { "starting" };
+            checks.push(("process", Err(word.to_owned())));
         }
         checks
+    }
+
+    /// The state of the lifecycle while that is what keeps it from its work.
+    fn in_the_way(&self) -> Option<State> {
+        match (self.stopping.load(Ordering::Relaxed), self.started.load(Ordering::Relaxed)) {
+            (true, _) => Some(State::Stopping),
+            (false, false) => Some(State::Starting),
+            (false, true) => None,
+        }
     }
 
     fn failing(&self) -> Vec<Failing> {

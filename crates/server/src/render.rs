@@ -13,7 +13,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use columns::{Column, usual};
+pub use columns::{Column, usual, usual_of_others};
 pub use csv::quoted as quoted_csv;
 pub use line::{Line, harmless, harmless_json, shown};
 pub use printer::{Format, Look, Printer};

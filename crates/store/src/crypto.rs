@@ -115,15 +115,42 @@ impl EncryptionKeys {
 
     /// `<key id>:<sealed>`, to be stored.
     pub(crate) fn wrap_token_hash_key(&self, key: &[u8; 32], rng: &dyn Rng) -> Result<String> {
-        let sealed = self.current.seal(key, TOKEN_HASH_KEY_USE, rng)?;
+        self.wrap(key, TOKEN_HASH_KEY_USE, rng)
+    }
+
+    /// The same for the key that tags unknown credentials in one week; `name` is
+    /// that of its row.
+    pub(crate) fn wrap_tag_key(&self, key: &[u8; 32], name: &str, rng: &dyn Rng) -> Result<String> {
+        self.wrap(key, &tag_key_use(name), rng)
+    }
+
+    pub(crate) fn unwrap_tag_key(
+        &self,
+        row: &str,
+        name: &str,
+    ) -> Result<(Zeroizing<[u8; 32]>, bool)> {
+        self.unwrap(row, &tag_key_use(name), "a key that tags unknown credentials is damaged")
+    }
+
+    fn wrap(&self, key: &[u8; 32], purpose: &[u8], rng: &dyn Rng) -> Result<String> {
+        let sealed = self.current.seal(key, purpose, rng)?;
         Ok(format!("{}:{sealed}", self.current.id))
     }
 
     /// The token hash key, and whether an old key wrapped it.
     pub(crate) fn unwrap_token_hash_key(&self, row: &str) -> Result<(Zeroizing<[u8; 32]>, bool)> {
-        let damaged = || Error::corrupt("the stored token hash key is damaged");
+        self.unwrap(row, TOKEN_HASH_KEY_USE, "the stored token hash key is damaged")
+    }
+
+    fn unwrap(
+        &self,
+        row: &str,
+        purpose: &[u8],
+        complaint: &'static str,
+    ) -> Result<(Zeroizing<[u8; 32]>, bool)> {
+        let damaged = || Error::corrupt(complaint);
         let (key_id, sealed) = row.split_once(':').ok_or_else(damaged)?;
-        let plain = self.by_id(key_id)?.open(sealed, TOKEN_HASH_KEY_USE)?;
+        let plain = self.by_id(key_id)?.open(sealed, purpose)?;
         let mut key = Zeroizing::new([0; 32]);
         if plain.len() != key.len() {
             return Err(damaged());
@@ -131,6 +158,10 @@ impl EncryptionKeys {
         key.copy_from_slice(&plain);
         Ok((key, key_id != self.current.id))
     }
+}
+
+fn tag_key_use(name: &str) -> Vec<u8> {
+    format!("llm-proxy/tag-key/v1\0{name}").into_bytes()
 }
 
 fn provider_key_use(project: ProjectId, provider: &str) -> Vec<u8> {

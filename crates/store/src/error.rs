@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Invalid,
     /// The database cannot be used now; later it may.
     Unavailable,
+    /// The entry that a change needs cannot be promised now; later it may.
+    AuditUnavailable,
     /// What is stored cannot be right: damaged, tampered with, or by a key that
     /// is not here.
     Corrupt,

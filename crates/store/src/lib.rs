@@ -32,16 +32,22 @@ mod read;
 
 mod directory;
 
-mod entries;
+mod audit;
 
 mod tx;
 
 mod operational;
 
+mod credentials;
+
 pub use self::{
+    audit::{
+        ChainState, EntryFilter, Gap, JournalEntry, Lead, PENDING_MAX, Remembered, Restored,
+        Sequenced, SequencedEntry, Stored, StoredRow, Taken,
+    },
+    credentials::{TAG_PERIODS_KEPT, TOKEN_NETWORKS_MAX, Use},
     crypto::EncryptionKeys,
     directory::{ChangedId, Changes, DirectoryRow, LOOKUP_MAX},
-    entries::EntryFilter,
     error::{Error, ErrorKind, Result},
     model::{
         Listing, ManagementKey, ManagementKeyPatch, NewManagementKey, NewProject, NewToken,

@@ -15,10 +15,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use uuid::Uuid;
 
 use crate::{
+    audit::EntryCounts,
     crypto::EncryptionKeys,
     dialect::{self, FileIdentity, Pool, Transaction},
-    entries::EntryCounts,
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     operational::OperationalTx,
     schema::{self, MigrationStatus},
     tx::AuditedTx,
@@ -110,7 +110,7 @@ impl Store {
             told: watch::Sender::new(0),
             wait_max: options.wait_max,
         }));
-        store.0.written.begin(store.audit_pending().await?);
+        store.0.written.set_pending(store.audit_pending().await?);
         if identity.key_is_old || store.has_old_keys().await? {
             store.seal_with_current_key().await?;
         }
@@ -165,6 +165,9 @@ impl Store {
 
     /// Begins a change of governed rows, or an entry without one.
     pub async fn begin(&self, actor: Actor, context: EntryContext) -> Result<AuditedTx> {
+        if let Some(why) = self.0.written.refusal() {
+            return Err(Error::new(ErrorKind::AuditUnavailable, why));
+        }
         let (tx, gate) = self.begin_write().await?;
         Ok(AuditedTx::new(Arc::clone(&self.0), tx, gate, actor, context))
     }
@@ -175,7 +178,7 @@ impl Store {
         Ok(OperationalTx::new(tx, gate))
     }
 
-    async fn begin_write(&self) -> Result<(Transaction, OwnedMutexGuard<()>)> {
+    pub(crate) async fn begin_write(&self) -> Result<(Transaction, OwnedMutexGuard<()>)> {
         self.check_file()?;
         let gate = Arc::clone(&self.0.writer).lock_owned();
         let gate = tokio::time::timeout(self.0.wait_max, gate)
@@ -209,6 +212,7 @@ impl Store {
             self.0.keys.require(&id)?;
             old |= id != self.0.keys.current_id();
         }
+        old |= self.has_old_tag_keys().await?;
         Ok(old)
     }
 
@@ -217,6 +221,7 @@ impl Store {
     async fn seal_with_current_key(&self) -> Result<()> {
         let mut tx = self.begin(Actor::system(), EntryContext::default()).await?;
         let rows = tx.seal_with_current_key(TOKEN_HASH_KEY).await?;
+        let rows = rows + tx.wrap_tag_keys_anew().await?;
         let key_id = Word::lossy(self.0.keys.current_id());
         let entry = EntryDraft::new(Action::ConfigChange)
             .target(TargetKind::Setting, "encryption_key")
@@ -275,7 +280,8 @@ async fn establish(
 async fn refuse_orphans(tx: &mut Transaction) -> Result<()> {
     let row = sqlx::query(
         "SELECT (SELECT COUNT(*) FROM tokens) + (SELECT COUNT(*) FROM provider_keys) \
-         + (SELECT COUNT(*) FROM management_keys) + (SELECT COUNT(*) FROM audit_pending) AS n",
+         + (SELECT COUNT(*) FROM management_keys) + (SELECT COUNT(*) FROM audit_pending) \
+         + (SELECT COUNT(*) FROM audit_entry) AS n",
     )
     .fetch_one(&mut **tx)
     .await?;

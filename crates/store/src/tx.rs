@@ -22,9 +22,9 @@ use tokio::sync::OwnedMutexGuard;
 
 pub use self::tokens::RevokedBatch;
 use crate::{
+    audit,
     dialect::{Connection, Db, Transaction},
     directory::ChangedId,
-    entries,
     error::{Error, ErrorKind, Result},
     rows,
     store::Inner,
@@ -149,14 +149,14 @@ impl AuditedTx {
 
     async fn append(&mut self, draft: EntryDraft) -> Result<EntryId> {
         let Inner { origin, rng, .. } = &*self.inner;
-        let seq = entries::next_seq(&mut self.tx, origin.producer.as_str()).await?;
+        let seq = audit::next_seq(&mut self.tx, origin.producer.as_str()).await?;
         let entry = draft.seal(&self.actor, &self.context, origin, seq, self.now, &**rng).map_err(
             |error| {
                 Error::new(ErrorKind::Internal, "an audit entry could not be made")
                     .with_source(error)
             },
         )?;
-        entries::insert(&mut self.tx, &entry).await?;
+        audit::insert(&mut self.tx, &entry).await?;
         self.counted.push((entry.leaf.action, entry.leaf.result));
         self.last_seq = seq;
         Ok(entry.leaf.id)
@@ -169,7 +169,7 @@ impl AuditedTx {
         changed.dedup();
         let mut last = None;
         for change in changed {
-            let seq = entries::next_count(&mut self.tx, "change").await?;
+            let seq = audit::next_count(&mut self.tx, "change").await?;
             sqlx::query("INSERT INTO changes (seq, kind, entity_id) VALUES (?, ?, ?)")
                 .bind(rows::stored(seq))
                 .bind(change.kind())
@@ -187,12 +187,20 @@ impl AuditedTx {
         Ok(last)
     }
 
-    fn connection(&mut self) -> &mut Connection {
+    pub(crate) fn connection(&mut self) -> &mut Connection {
         &mut self.tx
     }
 
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    pub(crate) fn inner_arc(&self) -> Arc<Inner> {
+        Arc::clone(&self.inner)
+    }
+
     /// Runs one writing statement; after a failure nothing can be committed.
-    async fn write(&mut self, query: Query) -> Result<u64> {
+    pub(crate) async fn write(&mut self, query: Query) -> Result<u64> {
         match query.execute(&mut *self.tx).await {
             Ok(done) => Ok(done.rows_affected()),
             Err(error) => {

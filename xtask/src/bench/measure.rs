@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{
     load::{Shot, closed_loop, fixed_rate},
-    process::{CpuTime, resident_bytes},
+    process::{CpuTime, resident_bytes, settle},
     scenario::{self, Kind},
 };
 
@@ -63,6 +63,8 @@ pub struct Sample {
     pub cpu_us_per_request: Option<f64>,
     pub cpu_us_per_stream: Option<f64>,
     pub streams_per_second: Option<f64>,
+    /// Of the whole round.
+    pub sealing_cpu_us: f64,
     pub idle_bytes: Option<u64>,
     pub stream_bytes: Option<u64>,
     pub latency_us: Vec<u32>,
@@ -122,28 +124,43 @@ impl Target {
     /// One round.
     pub fn measure(&self, round: u32, expected: &Expected, time: Duration) -> Result<Sample> {
         let mut sample = Sample { target: self.name.clone(), round, ..Sample::default() };
+        let begun = self.pid.map(CpuTime::of).transpose()?;
         let plain = self.shot(Kind::Plain, Some(expected.plain));
         let cost = self.cost(&plain, CONNECTIONS, time, &mut sample.sent)?;
         sample.requests_per_second = Some(cost.per_second);
         sample.cpu_us_per_request = cost.cpu_us_each;
         if self.phases == Phases::Cpu {
+            self.settle()?;
             return Ok(sample);
         }
+        self.settle()?;
         sample.latency_us = fixed_rate(&plain, RATE_PER_SECOND, time)?;
         sample.sent += sample.latency_us.len() as u64;
         let stream = self.shot(Kind::Stream, Some(expected.stream));
         let cost = self.cost(&stream, CONNECTIONS, time, &mut sample.sent)?;
         sample.streams_per_second = Some(cost.per_second);
         sample.cpu_us_per_stream = cost.cpu_us_each;
+        self.settle()?;
         let paced = self.shot(Kind::Paced, Some(expected.stream));
         let cost = self.cost(&paced, PACED_STREAMS, time, &mut sample.sent)?;
         sample.first_chunk_us = cost.first_byte_us;
         if let Some(pid) = self.pid {
+            settle(pid)?;
             let (peak, sent) = peak_memory(pid, &paced)?;
             sample.stream_bytes = Some(peak);
             sample.sent += sent;
         }
+        // The next target has the machine to itself.
+        self.settle()?;
+        let ended = self.pid.map(CpuTime::of).transpose()?;
+        if let Some((begun, ended)) = begun.zip(ended) {
+            sample.sealing_cpu_us = ended.sealing_micros_since(begun);
+        }
         Ok(sample)
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.pid.map_or(Ok(()), settle)
     }
 
     fn cost(&self, shot: &Shot, count: usize, time: Duration, sent: &mut u64) -> Result<Cost> {

@@ -11,6 +11,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+/// The thread of the product that seals.
+const SEALER: &str = "sealer";
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+const SETTLE_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a child may take to end after SIGTERM.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -70,45 +74,91 @@ pub struct CpuTime {
     scheduler_ns: u64,
     /// In whole clock ticks (10 ms), never forgets.
     ticks_ns: u64,
+    /// Of both: what a thread named [`SEALER`] had, which is a figure of its own.
+    sealing_ns: u64,
 }
 
 impl CpuTime {
     pub fn of(pid: u32) -> Result<Self> {
         let mut sum = Self::default();
         for pid in tree(pid)? {
-            sum.scheduler_ns += scheduler_ns(pid);
+            let (all, sealing) = scheduler_ns(pid);
+            sum.scheduler_ns += all;
+            sum.sealing_ns += sealing;
             sum.ticks_ns += stat(pid).context("a measured process ended")?.cpu_ns;
         }
         Ok(sum)
     }
 
-    /// Microseconds since `before`: the exact figure unless a thread ended.
+    /// Microseconds since `before`, sealing apart: the exact figure unless a
+    /// thread ended.
     pub fn micros_since(self, before: Self) -> f64 {
         let exact = self.scheduler_ns.saturating_sub(before.scheduler_ns) as f64;
         let coarse = self.ticks_ns.saturating_sub(before.ticks_ns) as f64;
         let close = (exact - coarse).abs() <= coarse * 0.05 + 30e6;
-        if close && exact > 0.0 { exact / 1000.0 } else { coarse / 1000.0 }
+        let all = if close && exact > 0.0 { exact } else { coarse };
+        all / 1000.0 - self.sealing_micros_since(before)
     }
+
+    /// What sealing took of them, which [`CpuTime::micros_since`] leaves out.
+    pub fn sealing_micros_since(self, before: Self) -> f64 {
+        self.sealing_ns.saturating_sub(before.sealing_ns) as f64 / 1000.0
+    }
+
+    fn used_since(self, before: Self) -> Duration {
+        Duration::from_nanos(self.scheduler_ns.saturating_sub(before.scheduler_ns))
+    }
+}
+
+/// Waits until a process has next to nothing to do: what one phase left for
+/// the background must not be measured in the next.
+pub fn settle(pid: u32) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < SETTLE_TIMEOUT {
+        let before = CpuTime::of(pid)?;
+        std::thread::sleep(SETTLE_INTERVAL);
+        if CpuTime::of(pid)?.used_since(before) < SETTLE_INTERVAL / 50 {
+            return Ok(());
+        }
+    }
+    bail!("process {pid} does not come to rest")
 }
 
 /// Resident memory of a process and its children.
 pub fn resident_bytes(pid: u32) -> Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+/// The most memory that was ever resident.
+pub fn peak_bytes(pid: u32) -> Result<u64> {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, field: &str) -> Result<u64> {
     let mut kib = 0;
     for pid in tree(pid)? {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let value = line.and_then(|line| line.split_whitespace().next());
         kib += value.and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
     }
     Ok(kib * 1024)
 }
 
-fn scheduler_ns(pid: u32) -> u64 {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
+/// Of all threads, and of those that seal.
+fn scheduler_ns(pid: u32) -> (u64, u64) {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return (0, 0) };
     let of_task = |path: std::path::PathBuf| -> Option<u64> {
         fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
     };
-    tasks.flatten().filter_map(|task| of_task(task.path())).sum()
+    let mut sums = (0, 0);
+    for task in tasks.flatten() {
+        let used = of_task(task.path()).unwrap_or(0);
+        sums.0 += used;
+        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        sums.1 += if name.trim_end() == SEALER { used } else { 0 };
+    }
+    sums
 }
 
 struct Stat {

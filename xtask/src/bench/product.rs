@@ -14,8 +14,9 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{
+    PROFILE,
     measure::{Phases, Target},
-    process::{Running, free_address},
+    process::{CpuTime, Running, free_address, peak_bytes},
     wire::{Answer, Blocking, wait_for},
 };
 use crate::shell;
@@ -27,6 +28,7 @@ const MANAGEMENT_KEY: &str = "mk-benchmark-management-key-0123456789abcdef";
 const PROVIDER_KEY: &str = "sk-provider-key-of-the-benchmark";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const TOKEN_MINUTES: u32 = 600;
+const SEALED_ROWS: &str = "llm_proxy_segments_rows_sealed_total";
 
 /// Whether the product writes its records.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,10 +42,12 @@ pub enum Records {
 /// One running product.
 pub struct Product {
     process: Running,
+    binary: PathBuf,
     address: SocketAddr,
     token: String,
     records: Records,
     data: PathBuf,
+    shown: PathBuf,
 }
 
 /// What was sent and what was written.
@@ -51,12 +55,20 @@ pub struct Product {
 pub struct Books {
     pub target: String,
     pub sent: u64,
+    /// What a search of the data directory finds.
     pub records: u64,
+    /// Lines of records in `LOG_FILE`.
+    pub shown: u64,
+    /// Of them, in segments before the process ended.
+    pub sealed: u64,
+    pub sealing_cpu_us: f64,
+    /// The most memory that was ever resident, sealing included.
+    pub peak_bytes: u64,
 }
 
 impl Books {
     pub fn balance(&self) -> bool {
-        self.sent == self.records
+        self.sent == self.records && self.sent == self.shown
     }
 }
 
@@ -65,12 +77,12 @@ pub fn build(inner: bool) -> Result<Option<PathBuf>> {
     if inner {
         return Ok(None);
     }
-    let mut command = shell::cargo(["build", "--release", "--package", "server"]);
+    let mut command = shell::cargo(["build", "--profile", PROFILE, "--package", "server"]);
     if has_feature()? {
         command.args(["--features", FEATURE]);
     }
     shell::run(command)?;
-    Ok(Some(shell::target_dir().join("release/llm-proxy")))
+    Ok(Some(shell::target_dir().join(PROFILE).join("llm-proxy")))
 }
 
 fn has_feature() -> Result<bool> {
@@ -119,6 +131,7 @@ impl Product {
         let providers = dir.join(format!("{name}-providers.yaml"));
         fs::write(&providers, provider_file(upstream))?;
         let address = free_address()?;
+        let shown = dir.join(format!("{name}-records.jsonl"));
         let mut command = Command::new(binary);
         command
             .arg("server")
@@ -127,11 +140,12 @@ impl Product {
             .env("DATA_DIR", data)
             .env("MANAGEMENT_TOKEN", MANAGEMENT_KEY)
             .env("API_CONFIG_PATH", &providers)
-            .env("LOG_FILE", dir.join(format!("{name}-records.jsonl")));
+            .env("LOG_FILE", &shown);
         let process = Running::start(name, command, dir)?;
         wait_for(address, START_TIMEOUT)?;
         let token = create_token(address, name).with_context(|| format!("a token of {name}"))?;
-        Ok(Self { process, address, token, records: Records::On, data: data.to_owned() })
+        let (binary, data) = (binary.to_owned(), data.to_owned());
+        Ok(Self { process, binary, address, token, records: Records::On, data, shown })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -162,17 +176,19 @@ impl Product {
         }
     }
 
-    /// Ends it and counts the records that it left.
+    /// Ends it and counts the records that it left, in two ways.
     pub fn end_and_count(self, sent: u64) -> Result<Books> {
+        let pid = self.process.pid();
+        let sealing_cpu_us = CpuTime::of(pid)?.sealing_micros_since(CpuTime::default());
+        let peak_bytes = peak_bytes(pid)?;
+        let sealed = sealed_rows(self.address)?;
         let target = self.name().to_owned();
         self.process.end()?;
-        let journal = self.data.join("journal");
         // Without records nothing must have been written, with them everything.
-        match self.records {
-            Records::Off if !journal.exists() => Ok(Books { target, sent: 0, records: 0 }),
-            Records::Off => Ok(Books { target, sent: 0, records: count_records(&journal)? }),
-            Records::On => Ok(Books { target, sent, records: count_records(&journal)? }),
-        }
+        let sent = if self.records == Records::Off { 0 } else { sent };
+        let records = found_records(&self.binary, &self.data)?;
+        let shown = count_lines(&self.shown)?;
+        Ok(Books { target, sent, records, shown, sealed, sealing_cpu_us, peak_bytes })
     }
 }
 
@@ -215,18 +231,37 @@ fn manage(address: SocketAddr, path: &str, body: &Value) -> Result<Value> {
     Ok(serde_json::from_slice(&body)?)
 }
 
-/// Record lines in the files of a journal. Openings and counters have other
-/// shapes, and a field's text cannot hold an unescaped quote.
-fn count_records(journal: &Path) -> Result<u64> {
+/// Rows in segments, by the product's own metric.
+fn sealed_rows(address: SocketAddr) -> Result<u64> {
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    let mut connection = Blocking::connect(address)?;
+    let answer = connection.exchange(request.as_bytes(), Answer::keeping_body())?;
+    let body = String::from_utf8(answer.body.unwrap_or_default()).context("metrics are text")?;
+    let line = body.lines().find_map(|line| line.strip_prefix(SEALED_ROWS));
+    let rows = line.context("the metric of sealed rows")?.trim().parse::<f64>()?;
+    Ok(rows as u64)
+}
+
+/// What a search for everything finds in a data directory that nobody writes.
+fn found_records(binary: &Path, data: &Path) -> Result<u64> {
+    let mut command = Command::new(binary);
+    command.args(["logs", "search", "--count", "--stream", "record", "--data-dir"]).arg(data);
+    let output = command.output().context("count the records")?;
+    // 1: nothing was found.
+    if !matches!(output.status.code(), Some(0 | 1)) {
+        bail!("count the records: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let count = String::from_utf8(output.stdout).context("a count is text")?;
+    count.trim().parse().with_context(|| format!("a count, not '{}'", count.trim()))
+}
+
+/// Record lines as they were shown. A field's text cannot hold an unescaped
+/// quote.
+fn count_lines(shown: &Path) -> Result<u64> {
+    let file = fs::File::open(shown).with_context(|| shown.display().to_string())?;
     let mut count = 0;
-    for entry in fs::read_dir(journal).with_context(|| journal.display().to_string())? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "jsonl") {
-            continue;
-        }
-        for line in BufReader::new(fs::File::open(&path)?).lines() {
-            count += u64::from(line?.contains(r#""stream":"record""#));
-        }
+    for line in BufReader::new(file).lines() {
+        count += u64::from(line?.contains(r#""stream":"record""#));
     }
     Ok(count)
 }

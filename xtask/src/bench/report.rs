@@ -156,6 +156,24 @@ const FIGURES: &[Figure] = &[
         per_round: None,
         bound: Bound::most(3.0, 5.0),
     },
+    Figure {
+        name: "sealing, CPU us per record",
+        read: |report, target| {
+            let books = report.books.iter().find(|books| books.target == target)?;
+            (books.sealed > 0).then(|| books.sealing_cpu_us / books.sealed as f64)
+        },
+        per_round: None,
+        bound: Some(Bound { most: true, ratio: false, goal: 8.0, must: None }),
+    },
+    Figure {
+        name: "peak memory of the run, MB",
+        read: |report, target| {
+            let books = report.books.iter().find(|books| books.target == target)?;
+            Some(books.peak_bytes as f64 / MB)
+        },
+        per_round: None,
+        bound: None,
+    },
 ];
 
 impl Report {
@@ -227,8 +245,8 @@ impl Report {
         println!("\n{}", self.machine.describe());
         println!(
             "runtime shape {}, {} s a phase, {} rounds in turn; generator, provider and proxy \
-             share the cores\nlatency and first chunk: 'direct' is the provider alone, the others \
-             are what they add to it\n",
+             share the cores; sealing is a figure of its own\nlatency and first chunk: \
+             'direct' is the provider alone, the others are what they add to it\n",
             self.shape.name(),
             self.seconds,
             self.of(DIRECT).count()
@@ -239,8 +257,11 @@ impl Report {
         println!();
         for books in &self.books {
             let word = if books.balance() { "balance" } else { "DO NOT BALANCE" };
-            let Books { target, sent, records } = books;
-            println!("books of {target} {word}: {sent} requests, {records} records");
+            let Books { target, sent, records, shown, sealed, .. } = books;
+            println!(
+                "books of {target} {word}: {sent} requests, {records} records found, {shown} \
+                 lines shown, {sealed} sealed by then"
+            );
         }
     }
 
@@ -300,7 +321,8 @@ impl Report {
     /// missed or could not be measured.
     pub fn verdict(&self, check: bool) -> Result<()> {
         if let Some(books) = self.books.iter().find(|books| !books.balance()) {
-            bail!("{} wrote {} records for {} requests", books.target, books.records, books.sent);
+            let Books { target, sent, records, shown, .. } = books;
+            bail!("{target}: {records} records and {shown} lines for {sent} requests");
         }
         let missed: Vec<_> =
             self.judged().into_iter().filter(|(.., verdict)| *verdict != Verdict::Met).collect();
@@ -382,7 +404,15 @@ mod tests {
 
     #[test]
     fn missing_records_fail_the_run() {
-        let books = Books { target: PRODUCT.to_owned(), sent: 3, records: 2 };
+        let books = Books {
+            target: PRODUCT.to_owned(),
+            sent: 3,
+            records: 2,
+            shown: 3,
+            sealed: 0,
+            sealing_cpu_us: 0.0,
+            peak_bytes: 0,
+        };
         let report = Report::new(Shape::Multi, 1.0, Vec::new(), vec![books]);
         assert!(report.verdict(false).is_err());
     }

@@ -16,10 +16,11 @@ const ROOT: &str = "crates/server/src/";
 /// A module, and what it must not name: modules of `server` and crates.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("app", &["cli"]),
-    ("http", &["cli", "app", "logstore"]),
-    ("api", &["cli", "app", "admin", "directory", "delivery", "store", "logstore"]),
-    ("admin", &["cli", "app", "api", "directory", "delivery", "store", "logstore"]),
+    ("http", &["cli", "app", "logstore", "tlog"]),
+    ("api", &["cli", "app", "admin", "directory", "delivery", "store", "logstore", "tlog"]),
+    ("admin", &["cli", "app", "api", "directory", "delivery", "store", "logstore", "tlog"]),
     ("manage", &["cli", "app", "http", "api", "admin"]),
+    ("events", &["cli", "app", "http", "api", "admin", "manage", "delivery", "demo"]),
     ("directory", &["cli", "app", "http", "api", "admin", "manage", "delivery"]),
     ("delivery", &["cli", "app", "http", "api", "admin", "manage", "directory"]),
     ("config", &["cli", "app", "http", "api", "admin", "manage", "directory", "delivery", "demo"]),
@@ -29,7 +30,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
 ];
 
 /// Crates of ours that a module may be kept from.
-const CRATES: &[&str] = &["store", "logstore"];
+const CRATES: &[&str] = &["store", "logstore", "tlog"];
 
 /// Checks the production sources of `server`.
 pub fn check(sources: &[Source]) -> Vec<Finding> {

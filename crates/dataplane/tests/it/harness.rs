@@ -21,7 +21,10 @@ use dataplane::{
     listen::{Fallback, LANE_QUEUE_MAX, Lane, accept},
     observe::{Estimator, TextBudget},
     plane::{Parts, Plane},
-    ports::{BoxFuture, Directory, Found, Grant, Live, NoRoom, Outbox, ProviderKey, Unavailable},
+    ports::{
+        BoxFuture, Denials, Denied, Directory, Found, Grant, Live, NoRoom, Outbox, ProviderKey,
+        Unavailable,
+    },
     provider::{BaseUrl, Endpoint, Propagate, Provider, Providers, Timeouts},
     scope::Verbosity,
     upstream::Pools,
@@ -29,6 +32,7 @@ use dataplane::{
 use domain::{
     body::Body,
     capture::Capture,
+    credential::CredentialMark,
     glob::Glob,
     ids::{ProjectId, TokenId},
     price::PriceTable,
@@ -118,6 +122,9 @@ pub struct MemoryOutbox {
     pub held: Mutex<Vec<oneshot::Sender<()>>>,
     /// In the order of their records.
     pub bodies: Mutex<Vec<Body>>,
+    pub serves_unrecorded: std::sync::atomic::AtomicBool,
+    pub unrecorded: AtomicUsize,
+    pub denied: Mutex<Vec<(String, Option<CredentialMark>)>>,
 }
 
 impl Outbox for MemoryOutbox {
@@ -156,6 +163,22 @@ impl Outbox for MemoryOutbox {
     }
     fn holds_answers(&self) -> bool {
         self.holds.load(Ordering::Relaxed)
+    }
+    fn serves_unrecorded(&self) -> bool {
+        self.serves_unrecorded.load(Ordering::Relaxed)
+    }
+    fn unrecorded(&self) {
+        self.unrecorded.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Denials for MemoryOutbox {
+    fn mark(&self, credential: &[u8]) -> CredentialMark {
+        CredentialMark::new(credential, None)
+    }
+    fn denied(&self, denied: &Denied<'_>) {
+        let code = denied.record.error_code.as_deref().unwrap_or_default().to_owned();
+        self.denied.lock().push((code, denied.credential.cloned()));
     }
 }
 
@@ -217,12 +240,16 @@ impl Harness {
             holds: false.into(),
             held: Mutex::default(),
             bodies: Mutex::default(),
+            serves_unrecorded: false.into(),
+            unrecorded: 0.into(),
+            denied: Mutex::default(),
         });
         let providers = Providers { all: vec![Arc::new(setup.provider)], default: 0 };
         let pools = Pools::new(&providers, &Upstreams::new(&[], None, None).unwrap());
         let plane = Plane::new(Parts {
             directory: directory.clone(),
             outbox: outbox.clone(),
+            denials: outbox.clone(),
             clock: Arc::new(SystemClock),
             rng,
             hash_key,

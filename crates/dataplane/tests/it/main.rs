@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod bodies;
+mod early;
 mod faults;
 mod harness;
 mod odd;

@@ -141,7 +141,7 @@ async fn a_client_that_leaves_its_body_unfinished_is_gone() {
 }
 
 /// A provider that never stops, faster than its client reads.
-async fn endless() -> std::net::SocketAddr {
+pub async fn endless() -> std::net::SocketAddr {
     scripted(async move |mut stream: TcpStream| {
         read_request(&mut stream).await;
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";

@@ -241,3 +241,44 @@ pub async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     .await;
     pinned.into_iter().map(|(_, output)| output.unwrap()).collect()
 }
+
+#[tokio::test]
+async fn every_refusal_is_told_once_with_what_may_be_kept_of_its_credential() {
+    let upstream = answering(CHAT).await;
+    let harness = Harness::start(upstream, unchanged).await;
+    let unknown = format!("sk-{}", "x".repeat(43));
+    for credential in ["", "authorization: Bearer nonsense\r\n", "authorization: Basic x\r\n"] {
+        harness.raw(&format!("GET /v1/models HTTP/1.1\r\nhost: x\r\n{credential}\r\n")).await;
+    }
+    let head = "GET /v1/models HTTP/1.1\r\nhost: x\r\n";
+    harness.raw(&format!("{head}x-api-key: {unknown}\r\n\r\n")).await;
+    assert!(harness.post("/v1/chat/completions", "{}").await.starts_with("HTTP/1.1 200 "));
+    let told = harness.outbox.denied.lock().clone();
+    let codes: Vec<&str> = told.iter().map(|(code, _)| code.as_str()).collect();
+    assert_eq!(codes, ["token_missing", "token_invalid", "token_invalid", "token_not_found"]);
+    let marks: Vec<_> = told.iter().map(|(_, mark)| mark.as_ref().map(|it| it.bytes)).collect();
+    assert_eq!(marks, [None, Some(8), None, Some(46)]);
+    assert!(!format!("{told:?}").contains("nonsense"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_is_served_where_the_policy_says_so() {
+    let upstream = answering(CHAT).await;
+    let mut harness = Harness::start(upstream, unchanged).await;
+    harness.outbox.serves_unrecorded.store(true, Ordering::Relaxed);
+    *harness.outbox.no_room.lock() = Some(NoRoom::Failed);
+    for _ in 0..3 {
+        let answer = harness.post("/v1/chat/completions", "{}").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    // No room because too much is at work is another thing.
+    *harness.outbox.no_room.lock() = Some(NoRoom::Full);
+    let shed = harness.post("/v1/chat/completions", "{}").await;
+    assert!(shed.starts_with("HTTP/1.1 503 "), "{shed}");
+    *harness.outbox.no_room.lock() = None;
+    harness.plane.flush_coalesced(true);
+    assert_eq!(harness.record().await["error_code"], "overloaded");
+    let outbox = harness.outbox.clone();
+    harness.finish().await;
+    assert_eq!(outbox.unrecorded.load(Ordering::Relaxed), 3);
+}

@@ -124,8 +124,30 @@ const SEGMENT: &[DetailKey] = &[
     JournalLast,
     ReplacedFiles,
 ];
-const AGGREGATE: &[DetailKey] =
-    &[Count, FirstAt, LastAt, SampleRequestIds, CredentialTag, RouteClass, ClientNetwork];
+/// Of a prune of entries the last one says below which number they are dropped.
+const PRUNED: &[DetailKey] = &[
+    Dataset,
+    File,
+    Rows,
+    Bytes,
+    Sha256,
+    JournalInstance,
+    JournalFirst,
+    JournalLast,
+    ReplacedFiles,
+    TreeSize,
+];
+const AGGREGATE: &[DetailKey] = &[
+    Count,
+    FirstAt,
+    LastAt,
+    SampleRequestIds,
+    CredentialBytes,
+    CredentialFamily,
+    CredentialTag,
+    RouteClass,
+    ClientNetwork,
+];
 
 impl Action {
     /// The details that an entry of this action may carry; no others.
@@ -134,11 +156,18 @@ impl Action {
             Self::ProjectUpdate => &[RevokedCount, AlreadyRevokedCount, TotalTokens, Terminate],
             Self::TokenRevokeBatch => &[RevokedCount, AlreadyRevokedCount, TotalTokens, Terminate],
             Self::TokenUpdate | Self::TokenRevoke => &[Terminate],
-            Self::AuthFailed => &[CredentialBytes, CredentialFamily, CredentialTag, Count],
-            Self::AccessDenied => {
-                &[CredentialBytes, CredentialFamily, CredentialTag, Provider, Model, Path, Origin]
-            }
-            Self::AccessDeniedAggregate => AGGREGATE,
+            // With a count it stands for as many.
+            Self::AuthFailed | Self::AccessDeniedAggregate => AGGREGATE,
+            Self::AccessDenied => &[
+                CredentialBytes,
+                CredentialFamily,
+                CredentialTag,
+                Provider,
+                Model,
+                Path,
+                Origin,
+                RouteClass,
+            ],
             Self::ProjectList
             | Self::TokenList
             | Self::KeyList
@@ -152,18 +181,22 @@ impl Action {
                 &[DeniedTotals, JournalSeq, Pending, TreeSize, SinkLag, ProducerSeqs]
             }
             Self::AuditKeyRotate => &[KeyId],
-            Self::ConfigChange => &[KeyId, Rows],
+            Self::ConfigChange => &[KeyId, Rows, Sha256, Migrations],
             Self::LogLevelChange => &[Level, PreviousLevel, TtlSeconds],
-            Self::SegmentSealed | Self::SegmentCompacted | Self::SegmentPruned => SEGMENT,
+            Self::SegmentSealed | Self::SegmentCompacted => SEGMENT,
+            Self::SegmentPruned => PRUNED,
             Self::LogsErase => &[Query, Dataset, File, Rows, Sha256, ReplacedFiles],
             Self::LegalHoldPlace | Self::LegalHoldRelease => &[Query, Since, Until],
             Self::CachePurge => &[Provider, Count],
-            Self::SystemStart => &[Version, PreviousEnd, UnaccountedMs, Migrations],
-            Self::SystemStop => &[Version, Signal],
+            Self::SystemStart => {
+                &[Version, PreviousEnd, UnaccountedMs, Migrations, Sha256, DeniedTotals]
+            }
+            Self::SystemStop => &[Version, Signal, DeniedTotals],
             Self::SystemRecovered => &[JournalSeq, TornBytes, BadRanges, Interrupted, Rows],
-            Self::SystemDegraded => &[Component, Since],
+            Self::SystemDegraded => &[Component, Finding, Since],
             Self::SystemJournalTampered => &[File, Finding, JournalSeq],
             Self::SystemClockStep => &[StepMs],
+            Self::TokenFirstUse => &[ClientNetwork],
             Self::SinkCreate
             | Self::SinkUpdate
             | Self::SinkDelete
@@ -175,7 +208,6 @@ impl Action {
             | Self::ProjectRead
             | Self::TokenCreate
             | Self::TokenRead
-            | Self::TokenFirstUse
             | Self::KeyCreate
             | Self::KeyUpdate
             | Self::KeyRevoke

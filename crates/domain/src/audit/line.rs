@@ -1,8 +1,11 @@
 //! An entry as a line of the journal: what its leaf shows openly, flat, and the
 //! leaf itself. Sealed values do not stand in it, nor do openings.
 
-use super::{Leaf, LeafError, Outcome};
-use crate::{json::Object, key};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+
+use super::{Leaf, LeafError, Opening, Outcome};
+use crate::{ids::EntryId, json::Object, key};
 
 /// Appends the line of a leaf, one JSON object (no newline), with the fields of
 /// [`crate::fields::ENTRY_FIELDS`]. The text of the leaf stands in it unchanged.
@@ -50,4 +53,75 @@ pub fn write_line(text: &str, version: &str, out: &mut Vec<u8>) -> Result<(), Le
     line.text(key!("leaf"), text);
     line.end();
     Ok(())
+}
+
+/// Appends the line that carries the openings of an entry which was not born in
+/// the database, one JSON object (no newline). It stands before the entry's own
+/// line, is the journal's own and is shown to nobody.
+pub fn write_openings(id: EntryId, openings: &[Opening], out: &mut Vec<u8>) {
+    let told: Vec<_> = openings
+        .iter()
+        .map(|opening| {
+            let salt = STANDARD.encode(opening.salt);
+            serde_json::json!({ "path": opening.path, "salt": salt, "value": opening.value })
+        })
+        .collect();
+    out.extend_from_slice(b"{\"_o\":");
+    let mut line = Object::begin(out);
+    // First: it tells these openings from those of requests.
+    line.uuid(key!("id"), &id.0);
+    line.raw(key!("openings"), &serde_json::Value::Array(told).to_string());
+    line.end();
+    out.extend_from_slice(b"}");
+}
+
+#[derive(Deserialize)]
+struct OpeningsLine {
+    #[serde(rename = "_o")]
+    told: ToldOpenings,
+}
+
+#[derive(Deserialize)]
+struct ToldOpenings {
+    id: EntryId,
+    openings: Vec<ToldOpening>,
+}
+
+#[derive(Deserialize)]
+struct ToldOpening {
+    path: String,
+    salt: String,
+    value: String,
+}
+
+/// Reads what [`write_openings`] wrote; `None` for any other line.
+pub fn parse_openings(line: &[u8]) -> Option<(EntryId, Vec<Opening>)> {
+    if !line.starts_with(b"{\"_o\":{\"id\":") {
+        return None;
+    }
+    let OpeningsLine { told } = serde_json::from_slice(line).ok()?;
+    let opening = |told: ToldOpening| {
+        let salt = STANDARD.decode(&told.salt).ok()?.try_into().ok()?;
+        Some(Opening { path: told.path, salt, value: told.value })
+    };
+    let openings = told.openings.into_iter().map(opening).collect::<Option<_>>()?;
+    Some((told.id, openings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{audit::Value, rng::Fixed};
+
+    #[test]
+    fn openings_are_read_back_exactly() {
+        let id = EntryId(uuid::Uuid::from_u128(7));
+        let value = Value::text("a \"quoted\" {\"id\":1} \u{2028} name");
+        let openings = vec![Opening::seal("/actor/name".to_owned(), &value, &Fixed(3))];
+        let mut line = Vec::new();
+        write_openings(id, &openings, &mut line);
+        assert_eq!(parse_openings(&line), Some((id, openings)));
+        assert!(!line.contains(&b'\n'));
+        assert_eq!(parse_openings(b"{\"_o\":{\"record_id\":\"x\"}}"), None);
+    }
 }

@@ -224,7 +224,7 @@ fn literal(reading: Reading, field: Field, item: &Item) -> Result<Literal, Query
             Literal::Number(finite(amount).ok_or_else(|| wrong("an amount such as 0.05"))?)
         }
         Kind::Time => {
-            let expected = "15m, 1h, 7d, 2026-11-23 or 2026-11-23T10:00Z";
+            let expected = "15m, 1h30m, 7d, 2026-11-23 or 2026-11-23T10:00Z";
             Literal::Time(parse_time(text, reading.now).ok_or_else(|| wrong(expected))?)
         }
         Kind::Labels => {
@@ -342,11 +342,23 @@ fn bytes(text: &str) -> Option<f64> {
     Some(finite(figure)? * unit)
 }
 
-/// Microseconds of `250us`, `1.5s`, `2m`, `1h`, `7d`.
+/// Microseconds of `250us`, `1.5s`, `2m`, `1h`, `7d`, and of several with
+/// smaller and smaller units: `1h30m`.
 pub fn parse_duration(text: &str) -> Option<f64> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (figure, unit) = text.split_at(split);
-    let unit = match unit {
+    let (mut rest, mut sum, mut above) = (text, 0.0, f64::INFINITY);
+    while !rest.is_empty() || above.is_infinite() {
+        let is_figure = |c: char| c.is_ascii_digit() || c == '.';
+        let (figure, behind) = rest.split_at(rest.find(|c| !is_figure(c))?);
+        let (unit, behind) = behind.split_at(behind.find(is_figure).unwrap_or(behind.len()));
+        let unit = micros_of(unit).filter(|unit| *unit < above)?;
+        sum += finite(figure)? * unit;
+        (rest, above) = (behind, unit);
+    }
+    Some(sum)
+}
+
+fn micros_of(unit: &str) -> Option<f64> {
+    Some(match unit {
         "us" | "µs" => 1.0,
         "ms" => 1e3,
         "s" => 1e6,
@@ -355,8 +367,7 @@ pub fn parse_duration(text: &str) -> Option<f64> {
         "d" => 8.64e10,
         "w" => 6.048e11,
         _ => return None,
-    };
-    Some(finite(figure)? * unit)
+    })
 }
 
 /// Reads `15m`, `1h`, `7d` (so long ago), `now`, a date, a date and time (UTC

@@ -47,6 +47,7 @@ fn terms_mean_what_the_page_says() {
     check("path:/v1/*", "path:\\/v1\\/*");
     check("path:/", "path:\"/\"");
     check("duration_ms>2s", "duration_ms>2000");
+    check("duration_ms>1m1.5s", "duration_ms>61500");
     check("duration_ms<=1.5", "duration_ms<=1.5");
     check("overhead_us>1ms", "overhead_us>1000");
     check("request_bytes>64KiB", "request_bytes>65536");
@@ -159,7 +160,7 @@ fn errors_point_at_the_place() {
     check_error(
         "ts>soon",
         "soon",
-        "ts is a time: expected 15m, 1h, 7d, 2026-11-23 or 2026-11-23T10:00Z",
+        "ts is a time: expected 15m, 1h30m, 7d, 2026-11-23 or 2026-11-23T10:00Z",
     );
 }
 
@@ -314,6 +315,10 @@ fn times_are_read() {
     };
     check("1h", Some("2026-11-23T11:00:00.000000Z"));
     check("7d", Some("2026-11-16T12:00:00.000000Z"));
+    check("1h30m", Some("2026-11-23T10:30:00.000000Z"));
+    check("30m1h", None);
+    check("1h30", None);
+    check("", None);
     check("now", Some("2026-11-23T12:00:00.000000Z"));
     check("2026-11-23", Some("2026-11-23T00:00:00.000000Z"));
     check("2026-11-23T10:00Z", Some("2026-11-23T10:00:00.000000Z"));

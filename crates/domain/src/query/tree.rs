@@ -111,6 +111,16 @@ pub enum Function {
 }
 
 impl Expr {
+    /// Whether it looks for words, not for fields alone.
+    pub fn has_words(&self) -> bool {
+        match self {
+            Self::Text(_) => true,
+            Self::And(parts) | Self::Or(parts) => parts.iter().any(Self::has_words),
+            Self::Not(part) => part.has_words(),
+            Self::All | Self::Field(..) => false,
+        }
+    }
+
     /// All of them: flat, without what is always true.
     pub fn and(parts: impl IntoIterator<Item = Self>) -> Self {
         let mut flat = Vec::new();

@@ -21,55 +21,19 @@ fn name(row: &[&'static str]) -> &'static str {
 fn bare() -> Record {
     let request_id = RequestId::parse(b"r").expect("an id");
     let trace = TraceContext::from_traceparent(None, &Fixed(1));
-    Record {
+    let begun = Begun {
         record_id: RecordId::new(Timestamp::EPOCH, &Fixed(1)),
         ts: Timestamp::EPOCH,
         correlation_id: request_id.clone().into(),
         request_id,
         trace_id: trace.trace_id,
         span_id: trace.span_id,
-        parent_span_id: None,
-        project_id: None,
-        project: None,
-        token_id: None,
-        labels: None,
-        end_user: None,
-        client_ip: None,
-        user_agent: None,
-        provider: None,
         operation: Operation::Other,
-        model: None,
-        response_model: None,
         method: "GET".into(),
         path: "/".into(),
         http_version: "1.1",
-        status_code: None,
-        upstream_status_code: None,
-        upstream_request_id: None,
-        outcome: Outcome::Denied,
-        error_code: None,
-        error: None,
-        stream_response: false,
-        finish_reason: None,
-        partial: false,
-        request_bytes: 0,
-        response_bytes: 0,
-        events: None,
-        usage: Usage::default(),
-        usage_source: UsageSource::Unknown,
-        usage_method: None,
-        cost: None,
-        price_table: None,
-        cache: CacheStatus::Off,
-        captured: Default::default(),
-        duration_us: 0,
-        upstream_us: None,
-        ttfb_us: None,
-        ttft_us: None,
-        overhead_us: None,
-        attempts: 0,
-        coalesced: None,
-    }
+    };
+    Record { outcome: Outcome::Denied, ..Record::begun(begun) }
 }
 
 /// Every field that a record can have, at once.

@@ -39,7 +39,13 @@ impl Catalog {
     /// of the directory says that nobody writes it.
     pub fn adopt(&self) -> Result<Vec<AdoptReport>, CatalogError> {
         let found = strangers(&*self.fs, &self.config.data_dir, &self.config.instance)?;
-        found.into_iter().map(|instance| self.adopt_one(instance)).collect()
+        let adopted: Result<_, _> =
+            found.into_iter().map(|instance| self.adopt_one(instance)).collect();
+        let dir = journal_dir(&self.config.data_dir);
+        let others = |owner: &InstanceId| *owner != self.config.instance;
+        crate::bodies::remove_orphans(&*self.fs, &dir, others)
+            .map_err(CatalogError::io("remove bodies in", &dir))?;
+        adopted
     }
 
     fn adopt_one(&self, instance: InstanceId) -> Result<AdoptReport, CatalogError> {

@@ -98,8 +98,12 @@ fn look(fs: &dyn Fs, data_dir: &Path) -> Result<(Snapshot, bool), CatalogError> 
     let mut sealed: BTreeMap<String, u64> = BTreeMap::new();
     for instance in manifest::instances(fs, data_dir)? {
         let loaded = manifest::load(fs, data_dir, &instance)?;
+        let instead = match loaded.manifest {
+            Some(_) => "an older one is used",
+            None => "no other is left: what this instance has sealed cannot be searched",
+        };
         for mut problem in loaded.problems {
-            problem.what.push_str("; an older one is used");
+            problem.what = format!("{}; {instead}", problem.what);
             seen.problems.push(problem);
         }
         let Some(manifest) = loaded.manifest else { continue };

@@ -36,13 +36,7 @@ pub(crate) struct Sealed {
 
 impl Sealed {
     fn problem(&self, error: &SegmentError) -> Problem {
-        let mut what = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            what = format!("{what}: {error}");
-            cause = error.source();
-        }
-        Problem { path: self.path.clone(), what }
+        Problem { path: self.path.clone(), what: error.unnamed() }
     }
 
     fn open(&self, counters: &mut Counters) -> Result<Arc<Segment>, Problem> {

@@ -13,6 +13,10 @@ const DEPTH_MAX: usize = 128;
 /// Paths of more parts are looked for as one key and as one key a part only.
 const VARIANT_PARTS_MAX: usize = 5;
 
+/// The one name that stands for another, too: `level` is also `log.level`.
+pub(super) const LEVEL: &str = "level";
+const ECS_LEVEL: &str = "log.level";
+
 /// Keys wanted of every line. A path of `a.b.c` is the value of the key `a.b.c`,
 /// or of `c` in `a.b`, or of `b.c` in `a`, or of `c` in `b` in `a`: the first of
 /// them that is there and not null.
@@ -43,7 +47,7 @@ struct Key {
 impl Wanted {
     pub(super) fn new(paths: &[String]) -> Self {
         let mut root = Node::default();
-        let ways: Vec<Vec<Vec<&str>>> = paths.iter().map(|path| ways(path)).collect();
+        let ways: Vec<Vec<Vec<&str>>> = paths.iter().map(|path| all_ways(path)).collect();
         for way in ways.iter().flatten() {
             root.add(way);
         }
@@ -85,6 +89,15 @@ impl Wanted {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     spans: Vec<Option<Range<usize>>>,
+}
+
+/// A line that has no level of its own may have it where ECS puts it.
+fn all_ways(path: &str) -> Vec<Vec<&str>> {
+    let mut found = ways(path);
+    if path == LEVEL {
+        found.extend(ways(ECS_LEVEL));
+    }
+    found
 }
 
 /// Every way in which the dots of a path may cut it into keys, longest first.

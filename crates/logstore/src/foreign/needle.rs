@@ -11,7 +11,7 @@ use memchr::memmem;
 
 use super::{
     folded::Folded,
-    json::{string_end, value_end},
+    json::{LEVEL, string_end, value_end},
     plan::{TIME_FIELDS, TimeRange},
     value::{ValueTest, time_of},
 };
@@ -92,6 +92,7 @@ impl Driver {
     pub(super) fn key(path: &str, test: &Arc<ValueTest>) -> Option<Self> {
         // Wherever the dots cut, the last part ends a key.
         let (literal, part) = match path.rsplit_once('.') {
+            None if path == LEVEL => (format!("{path}\""), path),
             None => (format!("\"{path}\""), path),
             Some((_, last)) => (format!("{last}\""), last),
         };

@@ -57,13 +57,13 @@ impl<'a> Run<'a> {
 
     pub(super) fn over<T: Tally>(
         mut self,
-        inputs: Vec<Input>,
+        inputs: Vec<Input<'_>>,
         mut sink: Option<&mut dyn Sink>,
         tallies: &mut [T; THREADS],
     ) -> Result<Report, EngineError> {
         self.report.inputs = inputs.len() as u64;
         self.progress.files_total = inputs.len() as u64;
-        let mut inputs: Vec<(usize, Input)> = inputs.into_iter().enumerate().collect();
+        let mut inputs: Vec<(usize, Input<'_>)> = inputs.into_iter().enumerate().collect();
         if sink.as_deref().is_some_and(Sink::is_backwards) {
             inputs.reverse();
         }
@@ -107,7 +107,7 @@ impl<'a> Run<'a> {
     }
 
     /// An input that need not be read; that it is not there is said all the same.
-    fn spare(&mut self, input: &Input) {
+    fn spare(&mut self, input: &Input<'_>) {
         if let Input::File(path) = input
             && let Err(error) = self.fs.identity(path)
         {
@@ -123,7 +123,7 @@ impl<'a> Run<'a> {
     /// Searches one input; what is returned kept the rest of it from being read.
     fn input<T: Tally>(
         &mut self,
-        opened: Opened,
+        opened: Opened<'_>,
         sink: &mut Option<&mut dyn Sink>,
         tallies: &mut [T; THREADS],
     ) -> Result<Option<std::io::Error>, EngineError> {

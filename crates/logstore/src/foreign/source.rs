@@ -42,12 +42,12 @@ impl Default for Sizes {
 }
 
 /// An input that can be read.
-pub(super) enum Opened {
+pub(super) enum Opened<'r> {
     Plain(PlainFile),
     /// Comes from a file, at once.
     Packed(Box<dyn Read + Send>),
     /// Comes whenever it comes.
-    Live(Box<dyn Read>),
+    Live(Box<dyn Read + 'r>),
 }
 
 /// Why an input cannot be read.
@@ -59,11 +59,14 @@ pub(super) enum OpenError {
     Refused(&'static str),
 }
 
-pub(super) fn open(fs: &dyn Fs, path: &Path, sizes: Sizes) -> Result<Opened, OpenError> {
+pub(super) fn open(fs: &dyn Fs, path: &Path, sizes: Sizes) -> Result<Opened<'static>, OpenError> {
+    if !fs.is_regular(path)? {
+        return open_live(fs.open_stream(path)?);
+    }
     let file = fs.open_read(path)?;
     let bytes = file.identity()?.bytes;
     if bytes == 0 {
-        // Pipes and the kernel's own files have no length.
+        // The kernel's own files have no length, and are no shorter for that.
         return open_live(fs.open_stream(path)?);
     }
     let mut head = [0; MAGIC_BYTES];
@@ -75,7 +78,7 @@ pub(super) fn open(fs: &dyn Fs, path: &Path, sizes: Sizes) -> Result<Opened, Ope
 }
 
 /// A stream whose packing shows when its first bytes come.
-pub(super) fn open_live<R: Read + 'static>(mut read: R) -> Result<Opened, OpenError> {
+pub(super) fn open_live<'r, R: Read + 'r>(mut read: R) -> Result<Opened<'r>, OpenError> {
     let mut head = Vec::with_capacity(MAGIC_BYTES);
     // A line is enough: waiting for more would hold up what trickles in.
     while head.len() < 4 && !head.contains(&b'\n') {

@@ -21,7 +21,7 @@ fn fs() -> Arc<dyn Fs> {
 }
 
 /// Searches with small blocks.
-fn find(inputs: Vec<Input>, search: &Search, sizes: Sizes) -> (Vec<Shown>, Report) {
+fn find(inputs: Vec<Input<'_>>, search: &Search, sizes: Sizes) -> (Vec<Shown>, Report) {
     let mut shown = Vec::new();
     let mut visit = |hit: Hit<'_>| {
         shown.push((String::from_utf8_lossy(hit.line).into_owned(), hit.context, hit.gap));
@@ -62,7 +62,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// An input of the bytes; a file is written into `dir`.
-fn input(way: Way, bytes: &[u8], dir: &std::path::Path) -> Input {
+fn input(way: Way, bytes: &[u8], dir: &std::path::Path) -> Input<'static> {
     let file = |bytes: &[u8]| {
         let path = dir.join("lines");
         std::fs::write(&path, bytes).expect("a file");

@@ -29,6 +29,18 @@ impl SegmentError {
         }
     }
 
+    /// What is wrong and why, for whoever has named the file already.
+    pub fn unnamed(&self) -> String {
+        match self {
+            Self::Io { what, source, .. } => format!("failed to {what} it: {source}"),
+            Self::Damaged { what, .. } => format!("it is damaged: {what}"),
+            Self::Newer { found, known, .. } => {
+                format!("it has format {found}; this build reads up to {known}")
+            }
+            Self::Usage { what, .. } => what.clone(),
+        }
+    }
+
     pub(crate) fn io(path: &Path, what: &'static str, source: io::Error) -> Self {
         Self::Io { file: path.display().to_string(), what, source }
     }

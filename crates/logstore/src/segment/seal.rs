@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    BATCH_ROWS, Dataset, Decoder, SegmentError, SegmentInfo, SegmentWriter,
+    Dataset, Decoder, SegmentError, SegmentInfo, SegmentWriter,
     decode::{self, Head},
     ids::read_exact,
     write::{SealOptions, date_of},
@@ -25,11 +25,13 @@ use crate::{
     scan::{Damage, Scanner},
 };
 
+/// Lines that are decoded together: small pieces, small buffers.
+const DECODED_ROWS: usize = 2048;
 /// Bytes of lines that end a batch before its rows do.
-const BATCH_BYTES: usize = 8 * 1024 * 1024;
+const BATCH_BYTES: usize = 2 * 1024 * 1024;
 /// Pieces of the journal in memory on the second walk.
-const PIECE_BYTES: usize = 256 * 1024;
-const PIECES_MAX: usize = 48;
+const PIECE_BYTES: usize = 64 * 1024;
+const PIECES_MAX: usize = 64;
 const MICROS_A_DAY: i64 = 86_400_000_000;
 
 /// Where a line lies in its file: what sealing keeps of each in memory.
@@ -89,7 +91,7 @@ pub fn seal(
                 decoder.push_opaque(text, line.seq, line.ts);
                 sealed.opaque += 1;
             }
-            if decoder.rows() == BATCH_ROWS || decoder.bytes() >= BATCH_BYTES {
+            if decoder.rows() == DECODED_ROWS || decoder.bytes() >= BATCH_BYTES {
                 writer.write(&decoder.finish())?;
             }
         }

@@ -14,7 +14,6 @@ use crate::{
     format::{self, Commit, Reason},
     fs::JournalFile,
     queue::Item,
-    recover::move_aside,
 };
 
 /// The bodies beside the current journal file.
@@ -156,8 +155,10 @@ impl Writer {
         let dir = &self.config.dir;
         let path = dir.join(bodies::file_name(&self.envelope.instance, self.bodies.first_seq));
         let file = match self.fs.create(&path) {
+            // Of a journal file that is gone, and of no record. Kept aside, it
+            // would outlive every retention.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                move_aside(&*self.fs, &dir.join("torn"), &path)?;
+                self.fs.remove(&path)?;
                 self.fs.create(&path)?
             }
             file => file?,

@@ -4,10 +4,10 @@ use std::{io, path::PathBuf, sync::Arc, time::Instant};
 
 use super::Writer;
 use crate::{
+    accounts::Failure,
     format::{self, Commit, Reason},
     fs::{JournalFile, copy_range},
-    journal::Sync,
-    queue::Failure,
+    journal::{Incident, Sync},
     recover::move_aside,
     scan::Scanner,
 };
@@ -90,7 +90,8 @@ impl Writer {
     }
 
     fn rotate(&mut self) {
-        if self.config.sync != Sync::Os && !self.sync_now() {
+        let must_sync = self.config.sync != Sync::Os || !self.unsynced_waiters.is_empty();
+        if must_sync && !self.sync_now() {
             return;
         }
         if let Err(error) = self.begin_file(Reason::Rotate, self.seq + 1, &[], 0) {
@@ -100,7 +101,8 @@ impl Writer {
     }
 
     pub(super) fn reopen(&mut self) -> io::Result<()> {
-        if self.unsynced_since.is_some() && self.config.sync != Sync::Os {
+        let must_sync = self.config.sync != Sync::Os || !self.unsynced_waiters.is_empty();
+        if self.unsynced_since.is_some() && must_sync {
             self.sync_now();
         }
         self.begin_file(Reason::Reopen, self.seq + 1, &[], 0)?;
@@ -240,6 +242,7 @@ impl Writer {
         if before.is_none() {
             let reason = failure.as_str();
             tracing::error!(%error, reason, "the journal cannot be written: refusing requests");
+            self.observer.happened(Incident::Failed(failure));
         }
     }
 
@@ -251,6 +254,7 @@ impl Writer {
         if result.is_ok() {
             self.shared.settle(|accounts| accounts.failed = None);
             tracing::warn!("the journal can be written again");
+            self.observer.happened(Incident::Works);
         }
     }
 
@@ -265,7 +269,17 @@ impl Writer {
             return;
         }
         let path = current.path.display().to_string();
-        tracing::error!(path, "the journal's file was tampered with: beginning a new one");
+        let finding = match (&held, &named) {
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => "unlinked",
+            (Ok(held), Ok(named)) if held.inode != named.inode || held.device != named.device => {
+                "replaced"
+            }
+            (Ok(held), _) if held.bytes < current.end => "truncated",
+            _ => "appended",
+        };
+        let file = format::file_name(&self.envelope.instance, current.first_seq);
+        tracing::error!(path, finding, "the journal's file was tampered with: beginning a new one");
+        self.observer.happened(Incident::Tampered { file, finding, seq: self.seq });
         self.rescue();
         if let Err(error) = self.reopen() {
             self.current = None;

@@ -97,13 +97,19 @@ fn every_length_of_a_bodies_file_is_recovered() {
     }
     journal.close();
     let (_, _, path) = bodies::files(&fs, Path::new(DIR)).unwrap().remove(0);
-    let file = fs.open_read(&path).unwrap();
-    let mut whole = vec![0; usize::try_from(file.identity().unwrap().bytes).unwrap()];
-    file.read_at(&mut whole, 0).unwrap();
+    let read = |path: &Path| {
+        let file = fs.open_read(path).unwrap();
+        let mut whole = vec![0; usize::try_from(file.identity().unwrap().bytes).unwrap()];
+        file.read_at(&mut whole, 0).unwrap();
+        whole
+    };
+    let beside = path.with_extension("jsonl");
+    let (whole, records) = (read(&path), read(&beside));
     assert_eq!(kept(&fs, Path::new(DIR)).len(), 3);
     for length in 0..whole.len() {
         let fs = FakeFs::new(1);
         fs.put(&path, &whole[..length]);
+        fs.put(&beside, &records);
         let before = kept(&fs, Path::new(DIR));
         let (journal, report) = open(settings.clone(), Arc::new(fs.clone()));
         journal.close();
@@ -181,4 +187,35 @@ fn bodies_without_room_are_left_out_and_counted() {
     let said = committed(&fs, dir.path(), 0).join("\n");
     let omitted = said.matches("\"captured\":\"request_omitted_disk\"").count() as u64;
     assert_eq!(omitted, accounts.bodies_lost);
+}
+
+#[test]
+fn bodies_are_proven_and_do_not_outlive_their_journal_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs: Arc<dyn Fs> = Arc::new(StdFs);
+    let settings = JournalConfig { file_bytes_max: 4000, ..config(dir.path()) };
+    let (journal, _) = open(settings.clone(), Arc::clone(&fs));
+    for number in 1..30 {
+        finish(&journal, number, "text");
+        until("it is stored", || journal.accounts().stored == number as u64);
+    }
+    journal.close();
+    let report = logstore::check::check(&fs, dir.path()).unwrap();
+    assert_eq!((report.findings, report.bodies), (Vec::new(), 29));
+    let all = bodies::files(&*fs, dir.path()).unwrap();
+    assert!(all.len() > 2, "{all:?}");
+    let (first, second) = (&all[0].2, &all[1].2);
+    let mut bytes = std::fs::read(first).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(first, bytes).unwrap();
+    std::fs::remove_file(second.with_extension("jsonl")).unwrap();
+    let found = logstore::check::check(&fs, dir.path()).unwrap().findings.join("\n");
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(found.contains(&format!("{}: ", name(first))), "{found}");
+    assert!(found.contains(&format!("{}: it stands beside no journal file", name(second))));
+    let (journal, report) = open(settings, Arc::clone(&fs));
+    journal.close();
+    assert_eq!((report.bodies_orphaned, second.exists(), first.exists()), (1, false, true));
+    assert!(!dir.path().join("torn").join(name(second)).exists());
 }

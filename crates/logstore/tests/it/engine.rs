@@ -400,6 +400,26 @@ fn damage_is_named_and_the_rest_is_found() {
     assert!(left < whole && left > whole / 2, "{left} of {whole}");
 }
 
+/// A problem names its file once, and says why.
+#[test]
+fn a_damaged_segment_is_named_once() {
+    let dice = &mut Dice::new(12);
+    let world = World::new(dice, 200);
+    let taken = logstore::catalog::snapshot(&*world.fs, world.path()).unwrap();
+    let file = &taken.segments.first().expect("a sealed file").path;
+    std::fs::write(file, b"no Parquet at all").unwrap();
+    let all = Search { streams: Stream::ALL.to_vec(), ..Search::new(Expr::All) };
+    let sources = Sources::open(&world.fs, world.path()).unwrap();
+    let report = engine::count(&sources, &all).unwrap();
+    let said: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].matches(name).count() == 1 && said[0].contains(": it is damaged: "),
+        "{said:?}"
+    );
+}
+
 /// A journal file that is read in parts: none is missed, none read twice, damage is
 /// said once, and by a look-up only if it found nothing.
 #[test]

@@ -15,15 +15,17 @@ use domain::{
     audit::{self, Action},
     ids::InstanceId,
     record::Record,
+    time::Clock,
 };
 use logstore::{
-    CommitObserver, Intake, Journal, NoRoom, Stream, cursor::CursorStore, follow::Follower,
-    fs::StdFs,
+    CommitObserver, Incident, Intake, Journal, NoRoom, Stream, cursor::CursorStore,
+    follow::Follower, fs::StdFs,
 };
 use store::Store;
 
 use crate::{
     delivery::Lines,
+    events::{Events, Mailbox, uses::UseObserver},
     metrics::{Books, Kind, Metrics, MetricsError, Reading},
     readiness::{Check, Readiness},
     trace::{Sink, Taken},
@@ -147,6 +149,9 @@ impl Lines for JournalLines {
 /// Metrics and then whoever else wants to know what was appended.
 pub struct Observers {
     pub metrics: Arc<Metrics>,
+    pub uses: UseObserver,
+    pub mailbox: Mailbox,
+    pub clock: Arc<dyn Clock>,
     pub next: Box<dyn CommitObserver>,
 }
 
@@ -155,7 +160,12 @@ impl CommitObserver for Observers {
         for record in records {
             self.metrics.observe(record);
         }
+        self.uses.stored(records);
         self.next.committed(records, last_seq);
+    }
+
+    fn happened(&mut self, incident: Incident) {
+        self.mailbox.happened(incident, self.clock.now());
     }
 }
 
@@ -226,10 +236,20 @@ pub fn measure_journal(metrics: &Metrics, intake: &Intake) -> Result<(), Metrics
 }
 
 /// What the store counts of audit entries.
-pub fn measure_entries(metrics: &Metrics, store: &Store) -> Result<(), MetricsError> {
-    let store = store.clone();
+pub fn measure_entries(
+    metrics: &Metrics,
+    store: &Store,
+    events: &Events,
+) -> Result<(), MetricsError> {
+    let (store, events) = (store.clone(), events.clone());
     metrics.read(Reading::entries(move || {
-        let (written, pending) = store.entry_counts();
+        let (mut written, pending) = store.entry_counts();
+        for (action, result, count) in events.written() {
+            match written.iter_mut().find(|it| (it.0, it.1) == (action, result)) {
+                Some(known) => known.2 += count,
+                None => written.push((action, result, count)),
+            }
+        }
         let names = |(action, result, count): (Action, audit::Outcome, u64)| {
             (action.as_str(), result.as_str(), count)
         };

@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Ground, StartError, VERSION, reading, segments, server};
 use crate::{
     directory::{self, TokenDirectory},
+    events::Events,
     http::{Management, Settings},
     metrics::Metrics,
     readiness::Readiness,
@@ -52,7 +53,8 @@ impl Alone {
         };
         let segments = segments::alone(&ground, &store, &catalog, runtime);
         let reader = reading::alone(&ground, stop.clone());
-        let manage = server::manage(&ground, &store, &directory, (segments, reader));
+        let events = Events::in_database(store.clone(), Arc::clone(&ground.clock));
+        let manage = server::manage(&ground, &store, &directory, (segments, reader), events);
         let http = Settings {
             metrics_path: None,
             metrics_token: None,

@@ -12,6 +12,8 @@ pub struct JournalOutbox {
     pub intake: Intake,
     /// `JOURNAL_SYNC=each`.
     pub holds_answers: bool,
+    /// `AUDIT_POLICY=available`.
+    pub serves_unrecorded: bool,
 }
 
 impl Outbox for JournalOutbox {
@@ -51,6 +53,14 @@ impl Outbox for JournalOutbox {
     fn holds_answers(&self) -> bool {
         self.holds_answers
     }
+
+    fn serves_unrecorded(&self) -> bool {
+        self.serves_unrecorded
+    }
+
+    fn unrecorded(&self) {
+        self.intake.unrecorded();
+    }
 }
 
 fn telling(waiting: oneshot::Sender<()>) -> Stored {
@@ -81,4 +91,10 @@ impl Outbox for NullOutbox {
     fn holds_answers(&self) -> bool {
         false
     }
+
+    fn serves_unrecorded(&self) -> bool {
+        false
+    }
+
+    fn unrecorded(&self) {}
 }

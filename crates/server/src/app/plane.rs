@@ -7,7 +7,7 @@ use dataplane::{
     limits::Limits,
     observe::{Estimator, TextBudget},
     plane::{Parts, Plane},
-    ports::Outbox,
+    ports::{Denials, Outbox},
 };
 use domain::price::PriceTable;
 use store::Store;
@@ -24,7 +24,7 @@ const REQUEST_BODY_IDLE: Duration = Duration::from_secs(60);
 pub(super) fn start(
     ground: &Ground,
     directory: &Arc<TokenDirectory>,
-    outbox: Arc<dyn Outbox>,
+    (outbox, denials): (Arc<dyn Outbox>, Arc<dyn Denials>),
     store: &Store,
 ) -> Result<Arc<Plane>, StartError> {
     let settings = &ground.config.settings;
@@ -47,6 +47,7 @@ pub(super) fn start(
     Ok(Plane::new(Parts {
         directory: directory.clone(),
         outbox,
+        denials,
         clock: Arc::clone(&ground.clock),
         rng: Arc::clone(&ground.rng),
         hash_key: store.token_hash_key().clone(),

@@ -20,6 +20,7 @@ use super::{Ground, StartError, VERSION, adapters::Reached};
 use crate::{
     config::settings::Settings,
     directory::usage::{UsageCounter, UsageObserver},
+    events::{Events, Mailbox},
     manage::segments::Segments,
     metrics::{Kind, Metrics, MetricsError, Reading},
 };
@@ -62,10 +63,12 @@ pub fn required(
     journal: &Arc<Journal>,
     counter: &Arc<UsageCounter>,
     delivered: Reached,
+    mailbox: &Mailbox,
 ) -> impl Fn() -> u64 + Send + Sync + Clone + use<> {
     let (journal, counter) = (Arc::clone(journal), Arc::clone(counter));
+    let mailbox = mailbox.clone();
     // Read first: what is committed later is nobody's business in this look.
-    move || counter.settled(journal.committed()).min(delivered.seq())
+    move || counter.settled(journal.committed()).min(delivered.seq()).min(mailbox.needed())
 }
 
 /// Starts the sealer's thread.
@@ -202,12 +205,12 @@ pub fn measure_all(
     metrics: &Metrics,
     intake: &logstore::Intake,
     plane: &Arc<Plane>,
-    store: &Store,
+    (store, events): (&Store, &Events),
     catalog: &Arc<Catalog>,
 ) -> Result<(), MetricsError> {
     super::adapters::measure_journal(metrics, intake)?;
     super::adapters::measure_plane(metrics, plane)?;
-    super::adapters::measure_entries(metrics, store)?;
+    super::adapters::measure_entries(metrics, store, events)?;
     measure(metrics, catalog)?;
     Ok(())
 }

@@ -7,13 +7,10 @@ use dataplane::{
     connect::Upstreams,
     listen::{Lane, accept},
     plane::Plane,
-    ports::Outbox,
+    ports::{Denials, Outbox},
     upstream::Pools,
 };
-use domain::{
-    audit::{Action, Actor, Detail, EntryContext, EntryDraft, Word},
-    record::Record,
-};
+use domain::record::Record;
 use logstore::{
     Journal, RecoveryReport,
     catalog::{Catalog, Sealer},
@@ -26,20 +23,24 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Ground, StartError, VERSION, adapters,
     entries::EntryLines,
+    events::{self, Early},
     lanes::Lanes,
     outbox::JournalOutbox,
     plane, reading, segments,
     tls::{self, TlsFiles},
 };
 use crate::{
-    config::values::JournalSync,
+    config::values::{AuditPolicy, JournalSync},
     delivery::Delivery,
     directory::{
         self, TokenDirectory,
         usage::{UsageCounter, UsageObserver},
     },
+    events::Events,
     http::{Door, Management, Settings, socket::AdminSocket},
-    manage::{Manage, credentials::Credentials, reading::Reader, segments::Segments},
+    manage::{
+        Manage, credentials::Credentials, entered::Said, reading::Reader, segments::Segments,
+    },
     metrics::Metrics,
     readiness::{Check, Readiness},
     trace::LevelControl,
@@ -85,6 +86,7 @@ pub struct Server {
     delivery: Option<Delivery>,
     sealer: Sealer,
     entry_lines: EntryLines,
+    events: Events,
     lanes: Lanes,
     /// Background work that ends before the journal.
     tasks: TaskTracker,
@@ -113,6 +115,7 @@ struct State {
     catalog: Arc<Catalog>,
     journal: Arc<Journal>,
     recovery: RecoveryReport,
+    early: Early,
 }
 
 impl Server {
@@ -121,26 +124,29 @@ impl Server {
         let settings = &ground.config.settings;
         let (listener, address) = bind(settings.listen_addr)?;
         let state = open_state(&ground).await?;
-        let State { store, counter, metrics, catalog, journal, recovery } = state;
+        let State { store, counter, metrics, catalog, journal, recovery, early } = state;
         let (delivery, delivered) = deliver(&ground, &journal, manner)?;
         let intake = journal.intake();
         let (tasks, changes) = (TaskTracker::new(), TaskTracker::new());
         let [stop_accepting, stop_tasks, stop_flushing] =
             std::array::from_fn(|_| CancellationToken::new());
         let directory = begin_directory(&ground, &store, &tasks, &stop_tasks).await?;
-        let outbox = outbox(&ground, &intake, manner);
+        let (events, previous_end) = events::begin(&ground, &store, &journal, &early).await?;
+        let outbox = (outbox(&ground, &intake, manner), early.denials.clone() as Arc<dyn Denials>);
         let plane = plane::start(&ground, &directory, outbox, &store)?;
-        segments::measure_all(&metrics, &intake, &plane, &store, &catalog)?;
+        segments::measure_all(&metrics, &intake, &plane, (&store, &events), &catalog)?;
         let readiness = readiness(&intake, &directory);
-        let required = segments::required(&journal, &counter, delivered);
+        let required = segments::required(&journal, &counter, delivered, &early.mailbox);
         let sealer = segments::begin(&catalog, &journal, settings, required.clone())?;
         let kept = segments::beside(&catalog, journal.closed_files(), settings, required);
         let reader = reading::beside(&ground, &journal, stop_accepting.clone());
-        let manage = manage(&ground, &store, &directory, (kept, reader));
+        let manage = manage(&ground, &store, &directory, (kept, reader), events.clone());
         let http = http_settings(&ground);
         let management =
             Management::new(manage, http, Arc::clone(&readiness), metrics, changes.clone());
-        record_start(&store, &recovery).await?;
+        let past = (previous_end, early.migrations);
+        events::started(&ground, &store, &events, past, &recovery).await?;
+        events::look_after(&store, &ground.clock, early, &tasks, &stop_tasks);
         let entry_lines = reading::entry_lines(&ground, &store, &journal).await?;
         let flushing = tokio::spawn(counter.run(stop_flushing.clone()));
         let serving = Serving {
@@ -160,6 +166,7 @@ impl Server {
             delivery,
             sealer,
             entry_lines,
+            events,
             lanes,
             tasks,
             changes,
@@ -236,7 +243,12 @@ impl Server {
     /// Lets running requests end until `hard`, then cuts them; then the journal,
     /// the uses, the database and the shown lines, in this order. Returns
     /// whether nothing was lost.
-    pub async fn stop(mut self, hard: CancellationToken) -> bool {
+    pub async fn stop(self, hard: CancellationToken) -> bool {
+        self.stop_for(None, hard).await
+    }
+
+    /// As [`Server::stop`], and says in the audit log which signal asked for it.
+    pub async fn stop_for(mut self, signal: Option<&'static str>, hard: CancellationToken) -> bool {
         self.readiness.stopping();
         self.stop_accepting.cancel();
         let drained = hard.run_until_cancelled(self.lanes.ended()).await.is_some();
@@ -249,13 +261,11 @@ impl Server {
         }
         self.changes.close();
         self.changes.wait().await;
-        if let Err(error) = record_entry(&self.store, EntryDraft::new(Action::SystemStop)).await {
-            tracing::warn!(%error, "the stop could not be entered in the audit log");
-        }
         self.stop_tasks.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         self.entry_lines.stop().await;
+        events::stopped(&self.events, signal).await;
         let (plane, journal) = (Arc::clone(&self.plane), Arc::clone(&self.journal));
         let traces = self.ground.traces.clone();
         let closed = tokio::task::spawn_blocking(move || {
@@ -345,8 +355,11 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
 /// Database, then journal; whatever the journal holds beyond the database is
 /// counted before anything is served.
 async fn open_state(ground: &Ground) -> Result<State, StartError> {
+    let migrations = events::migrations(ground).await;
     let store = ground.open_store().await?;
     let config = ground.journal_config();
+    let (mut early, uses) = Early::new(&ground.clock);
+    early.migrations = migrations;
     let catalog = segments::open(ground, &store, tokio::runtime::Handle::current())?;
     let sealed_to = catalog.figures().sealed_to;
     let last_committed = Journal::last_committed(&config.dir, &ground.instance, &StdFs)?;
@@ -356,6 +369,9 @@ async fn open_state(ground: &Ground) -> Result<State, StartError> {
     let metrics = Arc::new(Metrics::new(VERSION, ground.instance.as_str())?);
     let observers = adapters::Observers {
         metrics: Arc::clone(&metrics),
+        uses,
+        mailbox: early.mailbox.clone(),
+        clock: Arc::clone(&ground.clock),
         next: Box::new(UsageObserver(Arc::clone(&counter))),
     };
     let mut config = config;
@@ -377,7 +393,7 @@ async fn open_state(ground: &Ground) -> Result<State, StartError> {
         source: io::Error::other(panic),
     })??;
     counter.flush().await?;
-    Ok(State { store, counter, metrics, catalog, journal: Arc::new(journal), recovery })
+    Ok(State { store, counter, metrics, catalog, journal: Arc::new(journal), recovery, early })
 }
 
 #[cfg_attr(not(feature = "bench"), expect(unused_variables, reason = "a benchmark's choice"))]
@@ -387,7 +403,8 @@ fn outbox(ground: &Ground, intake: &logstore::Intake, manner: Manner) -> Arc<dyn
         return Arc::new(super::outbox::NullOutbox);
     }
     let holds_answers = matches!(ground.config.settings.journal_sync, JournalSync::Each);
-    Arc::new(JournalOutbox { intake: intake.clone(), holds_answers })
+    let serves_unrecorded = ground.config.settings.audit_policy == AuditPolicy::Available;
+    Arc::new(JournalOutbox { intake: intake.clone(), holds_answers, serves_unrecorded })
 }
 
 fn readiness(intake: &logstore::Intake, directory: &Arc<TokenDirectory>) -> Arc<Readiness> {
@@ -403,6 +420,7 @@ pub(super) fn manage(
     store: &Store,
     directory: &Arc<TokenDirectory>,
     (segments, reader): (Segments, Reader),
+    events: Events,
 ) -> Arc<Manage> {
     let providers = &ground.config.providers;
     Arc::new(Manage {
@@ -412,6 +430,9 @@ pub(super) fn manage(
         levels: Arc::clone(&ground.levels),
         segments,
         reader,
+        events,
+        said: Said::default(),
+        reasons_required: ground.config.settings.audit_require_reason.clone(),
         clock: Arc::clone(&ground.clock),
         rng: Arc::clone(&ground.rng),
         default_provider: Arc::clone(&providers.default_provider().name),
@@ -458,28 +479,6 @@ fn serve(
         started.map_err(|source| StartError::System { what: "start the lanes".into(), source })?;
     tasks.spawn(accept(listener, Arc::clone(plane), senders, stop.clone()));
     Ok(lanes)
-}
-
-async fn record_start(store: &Store, recovery: &RecoveryReport) -> Result<(), store::Error> {
-    record_entry(store, EntryDraft::new(Action::SystemStart)).await?;
-    let clean = RecoveryReport { last_seq: recovery.last_seq, ..RecoveryReport::default() };
-    if *recovery == clean {
-        return Ok(());
-    }
-    let draft = EntryDraft::new(Action::SystemRecovered)
-        .detail(Detail::JournalSeq(recovery.last_seq))
-        .detail(Detail::TornBytes(recovery.torn_bytes))
-        .detail(Detail::Interrupted(recovery.interrupted));
-    record_entry(store, draft).await
-}
-
-/// An event of the process itself.
-async fn record_entry(store: &Store, draft: EntryDraft) -> Result<(), store::Error> {
-    let with_version = matches!(draft.action(), Action::SystemStart | Action::SystemStop);
-    let draft =
-        if with_version { draft.detail(Detail::Version(Word::lossy(VERSION))) } else { draft };
-    let tx = store.begin(Actor::system(), EntryContext::default()).await?;
-    tx.commit(draft).await.map(drop)
 }
 
 /// Keeps the compiler honest about the size of what every request allocates.

@@ -1,6 +1,9 @@
 //! Signals: the first asks to stop, the second insists.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Shutdown {
     pub soft: CancellationToken,
     pub hard: CancellationToken,
+    /// The one that asked.
+    signal: Arc<OnceLock<&'static str>>,
 }
 
 impl Shutdown {
@@ -30,10 +35,20 @@ impl Shutdown {
         Ok(shutdown)
     }
 
+    /// The signal that asked to stop, if one did.
+    pub fn signal(&self) -> Option<&'static str> {
+        self.signal.get().copied()
+    }
+
+    fn asked_by(&self, signal: &'static str) {
+        self.signal.get_or_init(|| signal);
+        tracing::info!(signal, "stopping");
+    }
+
     async fn watch(self, timeout: Duration, mut terminate: Signal, mut interrupt: Signal) {
         tokio::select! {
-            _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
-            _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
+            _ = terminate.recv() => self.asked_by("SIGTERM"),
+            _ = interrupt.recv() => self.asked_by("SIGINT"),
             () = self.soft.cancelled() => {}
             () = self.hard.cancelled() => return,
         }
@@ -74,6 +89,7 @@ mod tests {
         assert!(!shutdown.soft.is_cancelled());
         kill_process(getpid(), rustix::process::Signal::TERM).expect("sent");
         shutdown.soft.cancelled().await;
+        assert_eq!(shutdown.signal(), Some("SIGTERM"));
         assert!(!shutdown.hard.is_cancelled());
         kill_process(getpid(), rustix::process::Signal::INT).expect("sent");
         shutdown.hard.cancelled().await;

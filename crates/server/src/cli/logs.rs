@@ -31,7 +31,7 @@ use clap::{Args, Subcommand};
 use domain::{
     fields::Stream,
     query::{QueryError, Stats},
-    time::Timestamp,
+    time::{Clock, Timestamp},
 };
 use logstore::engine::{EngineError, Search};
 
@@ -70,10 +70,12 @@ impl LogsCommand {
         mut self,
         configured: impl FnOnce() -> Result<PathBuf, E>,
     ) -> Result<Self, E> {
-        if self.data_dir.is_none()
-            && self.url.is_none()
-            && !matches!(self.command, Command::Fields { .. })
-        {
+        let needs_none = match &self.command {
+            Command::Fields { .. } => true,
+            Command::Search(args) => !args.query_and_files().1.is_empty(),
+            _ => false,
+        };
+        if self.data_dir.is_none() && self.url.is_none() && !needs_none {
             self.data_dir = Some(configured()?);
         }
         Ok(self)
@@ -149,7 +151,8 @@ struct TailArgs {
     /// What to look for, in the query language; without it everything
     query: Option<String>,
     /// How many of the newest lines to begin with
-    #[arg(short = 'n', long, default_value_t = 10)]
+    #[arg(short = 'n', long, default_value_t = 10, value_parser = args::lines,
+          allow_negative_numbers = true)]
     lines: usize,
     #[command(flatten)]
     filter: FilterArgs,
@@ -170,7 +173,7 @@ struct SearchArgs {
     files: Vec<PathBuf>,
     /// Show only the newest matches, oldest of them first, or the first groups;
     /// 0 shows all [default: 100; of files all]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = args::lines, allow_negative_numbers = true)]
     limit: Option<usize>,
     /// Show the newest first
     #[arg(long, conflicts_with = "follow")]
@@ -207,7 +210,8 @@ pub struct Surroundings<'a> {
     pub columns: Option<usize>,
     /// Where the progress of a long search is drawn, if anybody looks.
     pub meter: Option<Box<dyn Write + Send>>,
-    pub now: Timestamp,
+    /// What times count from, and what ends a follower at `--until`.
+    pub clock: &'a dyn Clock,
     /// Asked between looks of a follower; true ends it.
     pub stop: &'a dyn Fn() -> bool,
     /// The server that is asked with `--url`.
@@ -216,7 +220,7 @@ pub struct Surroundings<'a> {
 
 impl std::fmt::Debug for Surroundings<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Surroundings").field("now", &self.now).finish_non_exhaustive()
+        f.debug_struct("Surroundings").field("now", &self.clock.now()).finish_non_exhaustive()
     }
 }
 
@@ -245,7 +249,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(&format!(": {more}"));
+        }
         cause = error.source();
     }
     crate::render::harmless(&text)
@@ -257,6 +264,22 @@ enum Trouble {
     NotOfFiles(&'static str),
     #[error("there are neither records nor traces in {}", .0.display())]
     Nothing(PathBuf),
+    #[error("cannot read {}", .path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error(
+        "there is no file {}; a query of several words is one argument, in quotation marks: \
+         '{query}'",
+        .path.display()
+    )]
+    NoFile { path: PathBuf, query: String },
+    #[error("files are searched where they are: leave out --{0}")]
+    TwoPlaces(&'static str),
+    #[error("--follow takes one file")]
+    FollowsOne,
+    #[error("--limit cannot bound a file that is followed: leave it out")]
+    FollowsAll,
+    #[error("nothing lies between --since {since} and --until {until}")]
+    NoTime { since: Timestamp, until: Timestamp },
     #[error("{}{error}", flag_name(.flag))]
     Wrong { flag: &'static str, text: String, error: QueryError },
     #[error(transparent)]
@@ -265,7 +288,7 @@ enum Trouble {
     Server(String),
     #[error("logs {0} works on a data directory, which a server at a URL has to itself")]
     NotRemote(&'static str),
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 
@@ -315,13 +338,23 @@ fn execute(command: &LogsCommand, around: &mut Surroundings<'_>) -> Result<u8, T
         // Taken before it comes here: see `redaction`.
         Command::Redact(_) => Ok(NOTHING),
         Command::Tail(args) => {
-            let question = args.filter.question(args.query.as_deref(), around.now, false)?;
+            let question =
+                args.filter.question(args.query.as_deref(), around.clock.now(), false)?;
             let plan = Plan { limit: Some(args.lines), reverse: false, context: 0 };
             print(&door, question, plan, &args.show, around)
         }
         Command::Search(args) => {
             let (query, files) = args.query_and_files();
-            let door = if files.is_empty() { door } else { Door::files(files) };
+            if files.is_empty() {
+                let status = run_search(&door, query, args, around)?;
+                return hint_at_file(query, status, around);
+            }
+            if command.data_dir.is_some() || command.url.is_some() {
+                let flag = if command.url.is_some() { "url" } else { "data-dir" };
+                return Err(Trouble::TwoPlaces(flag));
+            }
+            let door = Door::files(files);
+            door.check_files(query)?;
             run_search(&door, query, args, around)
         }
     }
@@ -344,7 +377,10 @@ fn run_search(
     around: &mut Surroundings<'_>,
 ) -> Result<u8, Trouble> {
     let is_foreign = matches!(door, Door::Files { .. });
-    let mut question = args.filter.question(query, around.now, is_foreign)?;
+    let mut question = args.filter.question(query, around.clock.now(), is_foreign)?;
+    if is_foreign && args.show.follow && args.limit.is_some_and(|limit| limit > 0) {
+        return Err(Trouble::FollowsAll);
+    }
     let limit = match args.limit {
         Some(0) => None,
         None if is_foreign && !args.reverse => None,
@@ -365,6 +401,19 @@ fn run_search(
     let context = usize::try_from(args.context).unwrap_or_default();
     let plan = Plan { limit, reverse: args.reverse, context };
     print(door, question, plan, &args.show, around)
+}
+
+/// `logs search app.log` looks for a word, and finds none of them.
+fn hint_at_file(
+    query: Option<&str>,
+    status: u8,
+    around: &mut Surroundings<'_>,
+) -> Result<u8, Trouble> {
+    if let Some(name) = query.filter(|name| status == NOTHING && Path::new(name).is_file()) {
+        let name = crate::render::harmless(name);
+        writeln!(around.err, "note: to search the file {name} say: logs search '' {name}")?;
+    }
+    Ok(status)
 }
 
 /// Rows of a table in time order are not cut unless somebody asks for that.

@@ -45,7 +45,7 @@ fn a_query_may_begin_with_a_minus() {
     let check = |typed: &[&str], expected: &[&str]| {
         let typed = typed.iter().map(Into::into).collect();
         let expected: Vec<std::ffi::OsString> = expected.iter().map(Into::into).collect();
-        assert_eq!(queries_marked(typed), expected);
+        assert_eq!(dashed::queries_marked(typed), expected);
     };
     check(
         &["llm-proxy", "logs", "search", "-outcome:ok"],
@@ -63,8 +63,17 @@ fn a_query_may_begin_with_a_minus() {
         &["llm-proxy", "logs", "search", "--user=a b"],
         &["llm-proxy", "logs", "search", "--user=a b"],
     );
+    check(
+        &["llm-proxy", "logs", "search", "-timeout", "-C", "2", "-fC3", "-overloaded", "-5"],
+        &["llm-proxy", "logs", "search", " -timeout", "-C", "2", "-fC3", " -overloaded", "-5"],
+    );
+    check(
+        &["llm-proxy", "logs", "--data-dir", "-d", "search", "--user", "-bob", "-f", "--", "-x"],
+        &["llm-proxy", "logs", "--data-dir", "-d", "search", "--user", "-bob", "-f", "--", "-x"],
+    );
+    check(&["llm-proxy", "logs", "show", "-id"], &["llm-proxy", "logs", "show", "-id"]);
     check(&["llm-proxy", "token", "list", "-a:b"], &["llm-proxy", "token", "list", "-a:b"]);
     let typed = ["llm-proxy", "logs", "search", "-outcome:ok -level:info", "-o", "json"];
-    let typed = queries_marked(typed.iter().map(Into::into).collect());
+    let typed = dashed::queries_marked(typed.iter().map(Into::into).collect());
     assert!(matches!(Cli::try_parse_from(typed), Ok(Cli { command: Command::Logs(_), .. })));
 }

@@ -52,7 +52,8 @@ pub fn run(
         let server = Server::start(ground, manner).await?;
         let shutdown = Shutdown::on_signals(timeout, server.reopen())?;
         shutdown.soft.cancelled().await;
-        let kept_all = server.stop(shutdown.hard).await;
+        let signal = shutdown.signal();
+        let kept_all = server.stop_for(signal, shutdown.hard).await;
         Ok(u8::from(!kept_all))
     })
 }

@@ -3,14 +3,15 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use domain::{capture::Capture, ids::InstanceId, secret::Secret};
+use domain::{audit::Action, capture::Capture, ids::InstanceId, secret::Secret};
 use ipnet::IpNet;
 
 use super::{
     source::Source,
     values::{
         AuditPolicy, AuditRetention, Bytes, Count, DatabaseDriver, EncryptionKey, ForwardProxy,
-        HostRule, JournalSync, Later, LineFormat, RecordsTo, RoutePath, TraceLevel, Value,
+        HostRule, JournalSync, Later, LineFormat, RecordsTo, RoutePath, ShellCommand, TraceLevel,
+        Value,
     },
 };
 
@@ -162,13 +163,20 @@ settings! {
         retention_bytes: Option<Bytes> = "RETENTION_BYTES", "";
     }
     "Audit" {
-        /// What happens when the journal cannot be written: `strict` forwards
-        /// no new request.
+        /// What happens to requests when the journal cannot be written: `strict`
+        /// forwards no new one, `available` serves them and counts them as lost.
+        /// Nothing is changed or shown by the management side either way.
         audit_policy: AuditPolicy = "AUDIT_POLICY", "strict";
-        /// Signs checkpoints.
-        audit_signing_key: Later = "AUDIT_SIGNING_KEY", "", secret;
-        /// Runs with each new checkpoint.
-        audit_checkpoint_command: Later = "AUDIT_CHECKPOINT_COMMAND", "";
+        /// Actions that are refused without a reason (`X-Audit-Reason`,
+        /// `--reason`); see [audit-events.md](audit-events.md).
+        audit_require_reason: Vec<Action> = "AUDIT_REQUIRE_REASON", "";
+        /// Signs checkpoints: a signed-note key (`PRIVATE+KEY+…`), or base64 of
+        /// 32 random bytes.
+        audit_signing_key: Option<Secret> = "AUDIT_SIGNING_KEY", ""
+            ("generated into `DATA_DIR/audit/signing.key`"), secret;
+        /// Runs in a shell with each new checkpoint on its standard input, one
+        /// at a time, at most ten seconds each. `cat >> FILE` keeps them.
+        audit_checkpoint_command: Option<ShellCommand> = "AUDIT_CHECKPOINT_COMMAND", "";
     }
     "Operation" {
         /// Serves metrics.

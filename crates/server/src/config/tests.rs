@@ -60,7 +60,8 @@ fn every_problem_is_named_at_once_and_no_value() {
             ("TLS_CERT_FILE", "/nonexistent/canary"),
         ],
         "listn_addr: canary-4\nmax_request_bytes: canary-5\nretention_audit: 30d\n\
-         capture_bodies: some\ncapture_body_bytes: canary-7\naudit_policy: available\n\
+         capture_bodies: some\ncapture_body_bytes: canary-7\naudit_policy: perhaps\n\
+         audit_require_reason: project.canary\n\
          metrics_path: {a: canary-6}\n",
     );
     let text = found.join("\n");
@@ -75,7 +76,8 @@ fn every_problem_is_named_at_once_and_no_value() {
         "RETENTION_AUDIT: must be a length of time, at least 183d",
         "CAPTURE_BODIES: must be off, errors or all",
         "CAPTURE_BODY_BYTES: must be a size",
-        "AUDIT_POLICY: not in this build",
+        "AUDIT_POLICY: must be strict or available",
+        "AUDIT_REQUIRE_REASON: must be actions",
         "metrics_path: must be one value",
     ] {
         assert!(text.contains(key), "{key} in\n{text}");

@@ -1,6 +1,9 @@
 //! The forms that a setting may have. A refusal describes the form and never
 //! repeats what was written.
 
+mod command;
+mod lists;
+
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::PathBuf,
@@ -9,8 +12,9 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use domain::{capture::Capture, ids::InstanceId, secret::Secret};
-use ipnet::IpNet;
 use zeroize::Zeroizing;
+
+pub use self::{command::ShellCommand, lists::HostRule};
 
 /// What the settings of later issues answer until then.
 pub const NOT_IN_THIS_BUILD: &str = "not in this build";
@@ -253,75 +257,6 @@ impl Value for Capture {
     }
 }
 
-/// Several values, separated by commas.
-macro_rules! lists {
-    ($($item:ty, $form:literal;)+) => {$(
-        impl Value for Vec<$item> {
-            const FORM: &'static str = $form;
-
-            fn parse(text: &str) -> Result<Self, String> {
-                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-                items.map(|item| item_of(item).ok_or_else(must_be::<Self>)).collect()
-            }
-
-            fn show(&self) -> String {
-                self.iter().map(ListItem::text).collect::<Vec<_>>().join(",")
-            }
-        }
-    )+};
-}
-
-lists! {
-    IpNet, "addresses or networks (10.0.0.0/8,::1), separated by commas";
-    EncryptionKey, "base64 of exactly 32 bytes each, separated by commas";
-    HostRule, "host names, .suffixes, addresses or *, separated by commas";
-}
-
-trait ListItem: Sized {
-    fn of(text: &str) -> Option<Self>;
-    fn text(&self) -> String;
-}
-
-fn item_of<T: ListItem>(text: &str) -> Option<T> {
-    T::of(text)
-}
-
-impl ListItem for IpNet {
-    fn of(text: &str) -> Option<Self> {
-        text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(Self::from))
-    }
-
-    fn text(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl ListItem for EncryptionKey {
-    fn of(text: &str) -> Option<Self> {
-        Self::parse(text).ok()
-    }
-
-    fn text(&self) -> String {
-        self.show()
-    }
-}
-
-/// A host that is reached without the forward proxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostRule(pub String);
-
-impl ListItem for HostRule {
-    fn of(text: &str) -> Option<Self> {
-        let fits = text.len() <= 253
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:*/[]".contains(&byte));
-        fits.then(|| Self(text.to_owned()))
-    }
-
-    fn text(&self) -> String {
-        self.0.clone()
-    }
-}
-
 /// A name that stands in file names.
 impl Value for InstanceId {
     const FORM: &'static str = "1 to 64 characters of [A-Za-z0-9._-]";
@@ -468,8 +403,8 @@ choices! {
     DatabaseDriver: "sqlite (postgres, mysql: not in this build)"
         { Sqlite = "sqlite" } later ["postgres", "postgresql", "mysql", "mariadb"];
     /// What happens to requests when the journal cannot be written.
-    AuditPolicy: "strict (available: not in this build)"
-        { Strict = "strict" } later ["available"];
+    AuditPolicy: "strict or available"
+        { Strict = "strict", Available = "available" } later [];
     /// How lines look on stdout or in `LOG_FILE`.
     LineFormat: "json or pretty" { Json = "json", Pretty = "pretty" } later [];
     /// The least severe trace that is written.

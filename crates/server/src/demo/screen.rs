@@ -165,7 +165,7 @@ impl Screen<'_> {
         )?;
         line("read it", &format!("llm-proxy logs search --data-dir {data} --errors --since 1h"))?;
         if let Some(id) = self.records.last().and_then(|record| text(record, "request_id")) {
-            line("", &format!("llm-proxy logs search --data-dir {data} --request-id {id} -o raw"))?;
+            line("", &format!("llm-proxy logs show --data-dir {data} {id}"))?;
         }
         line("", &format!("llm-proxy logs check --data-dir {data}"))?;
         writeln!(out)
@@ -268,6 +268,7 @@ mod tests {
         assert_eq!(column(lines[2], "demo-1"), column(lines[3], "demo-2"));
         assert!(lines[2].contains("~12") && lines[3].contains("model_not_allowed"));
         assert!(text.contains("accepted 2 = stored 2") && !text.contains('\x1b'));
+        assert!(text.contains("llm-proxy logs show --data-dir demo-data demo-2\n"), "{text}");
     }
 
     #[test]

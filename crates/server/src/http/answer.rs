@@ -152,7 +152,7 @@ pub struct ErrorBody {
 
 pub fn status(kind: Kind) -> StatusCode {
     match kind {
-        Kind::Invalid => StatusCode::BAD_REQUEST,
+        Kind::Invalid | Kind::ReasonRequired => StatusCode::BAD_REQUEST,
         Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,

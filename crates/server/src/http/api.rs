@@ -9,6 +9,7 @@ pub mod lines;
 pub mod metrics;
 pub mod projects;
 pub mod segments;
+pub mod tags;
 pub mod tokens;
 
 use std::str::FromStr;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use domain::{
     audit::{Actor, EntryContext, Text, Word},
     context::{ClientAddress, RequestIds},
+    credential::family,
     role::Role,
     secret::Secret,
-    token::MANAGEMENT_KEY_PREFIX,
 };
 use http::{HeaderMap, HeaderName, header};
 
@@ -17,11 +17,14 @@ use super::{
     limiter::network,
     routes::{Route, Scope},
 };
-use crate::manage::{
-    ManagementKey,
-    access::{Caller, Permission},
-    credentials::Holder,
-    error::{Error, Kind, Result},
+use crate::{
+    events::denials::FailedLogin,
+    manage::{
+        ManagementKey,
+        access::{Caller, Permission},
+        credentials::{Holder, Refused},
+        error::{Error, Kind, Result},
+    },
 };
 
 const REASON: HeaderName = HeaderName::from_static("x-audit-reason");
@@ -38,31 +41,68 @@ pub(super) enum Who {
     Local { uid: u32 },
 }
 
+/// What is known of a request before anybody is.
+pub(super) struct Attempt<'a> {
+    pub(super) route: &'a Route,
+    pub(super) ids: &'a RequestIds,
+    pub(super) client: Option<ClientAddress>,
+    pub(super) headers: &'a HeaderMap,
+}
+
 impl Management {
-    pub(super) async fn authenticate(
+    /// Every failure is counted and entered; see [`crate::events::denials`].
+    fn login_failed(
         &self,
-        origin: Origin,
-        client: Option<ClientAddress>,
-        headers: &HeaderMap,
-    ) -> Result<Who> {
-        let Some(client) = client else {
+        reason: &'static str,
+        status: u16,
+        attempt: &Attempt<'_>,
+        presented: Option<&Secret>,
+    ) {
+        let Some(client) = attempt.client else { return };
+        let denials = self.manage.events.denials();
+        denials.login_failed(FailedLogin {
+            reason,
+            status,
+            context: context(attempt.route, attempt.ids, attempt.client, attempt.headers),
+            client,
+            credential: presented.map(|presented| denials.mark_secret(presented)),
+        });
+    }
+
+    /// The metrics token guards metrics where one is configured; a local caller
+    /// needs none.
+    pub(super) fn scraper(&self, origin: Origin, attempt: &Attempt<'_>) -> Result<()> {
+        let token = self.settings.metrics_token.as_ref();
+        let (Some(token), Origin::Network(_)) = (token, origin) else { return Ok(()) };
+        let presented = bearer(attempt.headers);
+        if presented.as_ref().is_some_and(|presented| presented == token) {
+            return Ok(());
+        }
+        self.login_failed("metrics_token", 401, attempt, presented.as_ref());
+        Err(unauthenticated("the metrics token is required as a bearer token"))
+    }
+
+    pub(super) async fn authenticate(&self, origin: Origin, attempt: &Attempt<'_>) -> Result<Who> {
+        let Some(client) = attempt.client else {
             return match origin {
                 Origin::Local { uid } => Ok(Who::Local { uid }),
                 Origin::Network(_) => Err(unauthenticated("a management key is required")),
             };
         };
         let now = self.manage.clock.now();
-        let presented = bearer(headers);
+        let presented = bearer(attempt.headers);
         let hash = presented.as_ref().and_then(|it| self.manage.credentials.hash(it));
         let admitted = self.failures.admit(client.client, hash.as_ref(), now);
         if let Err(retry_after_seconds) = admitted {
             tracing::debug!(network = %network(client.client), "a login waits: too many failed");
+            self.login_failed("key_limited", 429, attempt, presented.as_ref());
             return Err(Error::new(
                 Kind::Limited { retry_after_seconds },
                 "too many failed logins from your network; wait",
             ));
         }
         let Some(presented) = presented else {
+            self.login_failed("key_missing", 401, attempt, None);
             if let Some(left_out) = self.lines.pass(now) {
                 tracing::warn!(
                     client_ip = %client.client,
@@ -82,11 +122,17 @@ impl Management {
             Ok(Holder::Key(key)) => Ok(Who::Key(key)),
             Err(refused) => {
                 self.failures.failed(client.client, hash.as_ref(), now);
+                let reason = match refused {
+                    Refused::Unknown => "key_unknown",
+                    Refused::Revoked => "key_revoked",
+                    Refused::Expired => "key_expired",
+                };
+                self.login_failed(reason, 401, attempt, Some(&presented));
                 if let Some(left_out) = self.lines.pass(now) {
                     tracing::warn!(
                         client_ip = %client.client,
                         reason = refused.as_str(),
-                        credential_family = family(&presented),
+                        credential_family = family(presented.expose().as_bytes()),
                         credential_bytes = presented.expose().len(),
                         left_out = (left_out > 0).then_some(left_out),
                         "a management login failed"
@@ -96,16 +142,6 @@ impl Management {
                 Err(unauthenticated("the management key is not valid"))
             }
         }
-    }
-}
-
-/// The metrics token guards metrics where one is configured; a local caller
-/// needs none.
-pub(super) fn scraper(token: Option<&Secret>, origin: Origin, headers: &HeaderMap) -> Result<()> {
-    let (Some(token), Origin::Network(_)) = (token, origin) else { return Ok(()) };
-    match bearer(headers) {
-        Some(presented) if presented == *token => Ok(()),
-        _ => Err(unauthenticated("the metrics token is required as a bearer token")),
     }
 }
 
@@ -176,10 +212,20 @@ fn entry_context(
             Some(word.ok_or_else(bad)?)
         }
     };
+    Ok(EntryContext { ticket, ..context(route, ids, client, headers) })
+}
+
+/// What an entry says of a request, whoever sent it.
+fn context(
+    route: &Route,
+    ids: &RequestIds,
+    client: Option<ClientAddress>,
+    headers: &HeaderMap,
+) -> EntryContext {
     let user_agent = headers
         .get(header::USER_AGENT)
         .map(|value| Text::new(&String::from_utf8_lossy(value.as_bytes())));
-    Ok(EntryContext {
+    EntryContext {
         request_id: Some(ids.request_id.clone()),
         correlation_id: Some(ids.correlation_id.clone()),
         trace_id: Some(ids.trace.trace_id),
@@ -188,8 +234,8 @@ fn entry_context(
         client,
         user_agent,
         on_behalf_of: None,
-        ticket,
-    })
+        ticket: None,
+    }
 }
 
 fn reason(headers: &HeaderMap) -> Result<Option<String>> {
@@ -208,18 +254,6 @@ fn bearer(headers: &HeaderMap) -> Option<Secret> {
     let credential = credential.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty())
         .then(|| Secret::new(credential))
-}
-
-/// What kind of credential it looks like, for whoever reads the trace.
-fn family(presented: &Secret) -> &'static str {
-    let text = presented.expose();
-    if text.starts_with(MANAGEMENT_KEY_PREFIX) {
-        "management_key"
-    } else if text.starts_with(domain::token::TOKEN_PREFIX) {
-        "token"
-    } else {
-        "unknown"
-    }
 }
 
 fn unauthenticated(text: &'static str) -> Error {

@@ -19,6 +19,7 @@ use super::{
         lines::{FiguresView, LinesPage, StoryView},
         projects::{ProjectCreate, ProjectUpdate},
         segments::{EraseOrder, PruneOrder},
+        tags::TagOrder,
         tokens::{TokenCreate, TokenUpdate},
     },
     routes::{self, Access, METRICS, ROUTES, Route},
@@ -29,6 +30,7 @@ use crate::manage::{
     levels::{LevelView, OverrideView},
     projects::ProjectView,
     segments::{AdoptView, CompactView, EraseView, PruneView},
+    tags::{TagView, TagsView},
     tokens::{RevokedView, TokenView},
 };
 
@@ -77,6 +79,8 @@ pub const PRUNE: Shape = one("PruneOrder");
 pub const ERASED: Shape = one("EraseView");
 pub const ERASE: Shape = one("EraseOrder");
 pub const ADOPTED: Shape = one("AdoptView");
+pub const TAG: Shape = one("TagOrder");
+pub const TAGS: Shape = one("TagsView");
 pub const LINES: Shape = Shape { kinds: LINES_KINDS, ..one("LinesPage") };
 pub const EVENTS: Shape = Shape { kinds: EVENTS_KINDS, ..one("LinesPage") };
 pub const FIGURES: Shape = Shape { kinds: LINES_KINDS, ..one("FiguresView") };
@@ -266,6 +270,9 @@ fn schemas() -> Value {
     add::<PruneOrder>(&mut schemas);
     add::<EraseView>(&mut schemas);
     add::<EraseOrder>(&mut schemas);
+    add::<TagOrder>(&mut schemas);
+    add::<TagView>(&mut schemas);
+    add::<TagsView>(&mut schemas);
     add::<AdoptView>(&mut schemas);
     add::<LinesPage>(&mut schemas);
     add::<FiguresView>(&mut schemas);

@@ -25,7 +25,8 @@ impl Query {
     pub fn parse(query: Option<&str>) -> Result<Self> {
         let query = query.unwrap_or_default();
         if query.len() > QUERY_BYTES_MAX {
-            return Err(Error::invalid("the query string is too long"));
+            let most = QUERY_BYTES_MAX / 1024;
+            return Err(Error::invalid(format!("the query string is longer than {most} KiB")));
         }
         let mut parameters = BTreeMap::new();
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -34,6 +35,13 @@ impl Query {
             }
         }
         Ok(Self { parameters })
+    }
+
+    /// All of them, in one order whoever wrote them; before any is taken.
+    pub fn normalised(&self) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&self.parameters);
+        query.finish()
     }
 
     pub fn text(&mut self, name: &str) -> Option<String> {

@@ -10,12 +10,12 @@ use self::parameters::{SEARCH, STATS, TAIL, TIMES};
 use super::{
     Call, Management,
     answer::Reply,
-    api::{health, keys, levels, lines, metrics, projects, segments, tokens},
+    api::{health, keys, levels, lines, metrics, projects, segments, tags, tokens},
     openapi::{self, Shape},
 };
 use crate::manage::{access::Permission, error::Result};
 use dataplane::ports::BoxFuture;
-use domain::audit::Action;
+use domain::audit::{Action, TargetKind};
 
 pub type Handler = fn(Arc<Management>, Call) -> BoxFuture<'static, Result<Reply>>;
 
@@ -77,6 +77,11 @@ pub struct Route {
     pub scope: Scope,
     /// The entry that a successful call leaves; every mutating route has one.
     pub action: Option<Action>,
+    /// The entry that a read leaves, once in a while for each caller and
+    /// question. What reads lines tells of itself: see [`crate::manage::entered`].
+    pub reads: Option<Action>,
+    /// What `{id}` names.
+    pub target: Option<TargetKind>,
     pub summary: &'static str,
     /// Names of query parameters with what they mean.
     pub query: &'static [(&'static str, &'static str)],
@@ -103,6 +108,8 @@ const fn row(method: Verb, path: &'static str, summary: &'static str, run: Handl
         access: Access::Open,
         scope: Scope::Public,
         action: None,
+        reads: None,
+        target: None,
         summary,
         query: &[],
         request: None,
@@ -158,6 +165,7 @@ pub static ROUTES: &[Route] = &[
         ..row(Verb::Get, "/manage/openapi.json", "This description.", run!(openapi::describe))
     },
     Route {
+        reads: Some(Action::ProjectList),
         access: VIEW,
         scope: Scope::List,
         query: &[PAGE[0], PAGE[1], ("name", "exact name"), ("isActive", "true or false")],
@@ -173,6 +181,8 @@ pub static ROUTES: &[Route] = &[
         ..row(Verb::Post, "/manage/projects", "Creates a project.", run!(projects::create))
     },
     Route {
+        reads: Some(Action::ProjectRead),
+        target: Some(TargetKind::Project),
         access: VIEW,
         scope: Scope::Project,
         answer: (200, Some(openapi::PROJECT)),
@@ -201,6 +211,7 @@ pub static ROUTES: &[Route] = &[
         )
     },
     Route {
+        reads: Some(Action::TokenList),
         access: VIEW,
         scope: Scope::List,
         query: &[
@@ -226,6 +237,8 @@ pub static ROUTES: &[Route] = &[
         )
     },
     Route {
+        reads: Some(Action::TokenRead),
+        target: Some(TargetKind::Token),
         access: VIEW,
         scope: Scope::Project,
         answer: (200, Some(openapi::TOKEN)),
@@ -254,6 +267,7 @@ pub static ROUTES: &[Route] = &[
         )
     },
     Route {
+        reads: Some(Action::KeyList),
         access: ADMINISTER,
         scope: Scope::Service,
         query: &PAGE,
@@ -360,6 +374,19 @@ pub static ROUTES: &[Route] = &[
             "/manage/logs/adopt",
             "Seals journals that dead instances left in the data directory.",
             run!(segments::adopt),
+        )
+    },
+    Route {
+        access: Access::Role(Permission::Export),
+        scope: Scope::Service,
+        action: Some(Action::AuditRead),
+        request: Some(openapi::TAG),
+        answer: (200, Some(openapi::TAGS)),
+        ..row(
+            Verb::Post,
+            "/manage/audit/tag",
+            "Says which tags a leaked credential would have left in the audit log.",
+            run!(tags::tag),
         )
     },
     Route {

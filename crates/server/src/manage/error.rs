@@ -7,6 +7,8 @@ use std::{borrow::Cow, fmt};
 pub enum Kind {
     /// The request itself is wrong.
     Invalid,
+    /// The audit log wants to know why.
+    ReasonRequired,
     /// No credential, or one that is not (or no longer) known.
     Unauthenticated,
     /// The caller is known and may not.
@@ -108,6 +110,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self.kind {
             Kind::Invalid => "invalid_request",
+            Kind::ReasonRequired => "reason_required",
             Kind::Unauthenticated => "unauthorized",
             Kind::Forbidden => "forbidden",
             Kind::NotFound => "not_found",

@@ -10,7 +10,6 @@ mod asked;
 mod figures;
 mod outlet;
 mod request;
-mod said;
 mod search;
 mod tail;
 
@@ -36,7 +35,6 @@ use tokio_util::sync::CancellationToken;
 /// What work listens to.
 pub use logstore::engine::Cancel;
 
-use self::said::Said;
 pub use self::{
     asked::{Asked, Form},
     figures::{FiguresAsked, UsageAsked, stats, usage},
@@ -48,6 +46,7 @@ pub use self::{
 use super::{
     Manage,
     access::{Caller, Permission},
+    entered::{entered, looked, looked_inside},
     error::{Error, Kind, Result},
 };
 
@@ -79,7 +78,6 @@ pub struct Reader {
     searches: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     tails: Arc<Semaphore>,
-    said: Said,
 }
 
 impl Reader {
@@ -101,7 +99,6 @@ impl Reader {
             searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             tails: Arc::new(Semaphore::new(TAILS_MAX)),
-            said: Said::default(),
         }
     }
 
@@ -131,9 +128,11 @@ impl Drop for Gone {
     }
 }
 
-/// Restricts a question to what the caller may see, and bounds it.
+/// Restricts a question to what the caller may see, and bounds it. Words are
+/// looked for in captured bodies where the caller may read those.
 fn bounded(mut search: Search, caller: &Caller, cancel: &Cancel, time_max: Duration) -> Search {
     search.projects = caller.project_ids();
+    search.bodies &= search.expr.has_words() && Permission::ReadBodies.granted_to(caller.role);
     search.budget = Budget { deadline: Some(Instant::now() + time_max), ..Budget::default() };
     search.cancel = cancel.clone();
     search
@@ -185,21 +184,30 @@ fn missing(report: &Report, data_dir: &Path) -> Vec<String> {
 struct Subject {
     query: String,
     streams: Vec<Stream>,
+    /// Captured bodies are searched, too: what is found tells what they say.
+    bodies: bool,
     since: Option<domain::time::Timestamp>,
     until: Option<domain::time::Timestamp>,
 }
 
 impl Subject {
     fn of(search: &Search) -> Self {
-        let (since, until) = (search.since, search.until);
-        Self { query: search.expr.to_string(), streams: search.streams.clone(), since, until }
+        let (since, until, bodies) = (search.since, search.until, search.bodies);
+        let (query, streams) = (search.expr.to_string(), search.streams.clone());
+        Self { query, streams, bodies, since, until }
+    }
+
+    /// `record+trace+bodies`
+    fn datasets(&self) -> String {
+        let streams = self.streams.iter().map(|stream| stream.as_str());
+        let all: Vec<&str> = streams.chain(self.bodies.then_some("bodies")).collect();
+        all.join("+")
     }
 
     fn draft(&self, action: Action) -> EntryDraft {
-        let streams: Vec<&str> = self.streams.iter().map(|stream| stream.as_str()).collect();
         let mut draft = EntryDraft::new(action)
             .detail(Detail::Query(Text::new(&self.query)))
-            .detail(Detail::Stream(Word::lossy(&streams.join("+"))));
+            .detail(Detail::Stream(Word::lossy(&self.datasets())));
         if let Some(since) = self.since {
             draft = draft.detail(Detail::Since(since));
         }
@@ -211,29 +219,14 @@ impl Subject {
 }
 
 /// Tells the audit log of a search, once in a while for each caller and query.
-/// With the database away the journal can still be searched: that is said in a
-/// trace, and the entry is tried again with the next search.
-async fn searched(manage: &Manage, caller: &Caller, subject: &Subject) {
-    let streams: Vec<&str> = subject.streams.iter().map(|stream| stream.as_str()).collect();
-    let what = format!("{} {}", streams.join("+"), subject.query);
-    let Some(first) = manage.reader.said.first(caller, &what, manage.clock.now()) else { return };
-    if let Err(error) = entered(manage, caller, subject.draft(Action::LogsSearch)).await {
-        manage.reader.said.forget(&first);
-        tracing::warn!(cause = error.chain(), "the entry of a search could not be written");
+/// What captured bodies say is shown only behind a durable entry.
+async fn searched(manage: &Manage, caller: &Caller, subject: &Subject) -> Result<()> {
+    let what = format!("{} {}", subject.datasets(), subject.query);
+    let draft = subject.draft(Action::LogsSearch);
+    match subject.bodies {
+        true => looked_inside(manage, caller, &what, draft).await,
+        false => looked(manage, caller, &what, draft).await,
     }
-}
-
-/// Tells the audit log before anything is shown.
-async fn entered(manage: &Manage, caller: &Caller, draft: EntryDraft) -> Result<()> {
-    let written = async {
-        let tx = manage.store.begin(caller.actor.clone(), caller.context.clone()).await?;
-        tx.commit(caller.explain(draft)).await
-    };
-    let unavailable = |error: store::Error| {
-        let text = "the audit log cannot be written now; nothing is shown";
-        Error::new(Kind::AuditUnavailable, text).with_source(error)
-    };
-    written.await.map(drop).map_err(unavailable)
 }
 
 /// The entry of captured bodies of a record, about to be shown.
@@ -242,7 +235,7 @@ async fn bodies_entered(manage: &Manage, caller: &Caller, id: &str, rows: u64) -
         .target(TargetKind::Record, id)
         .detail(Detail::Query(Text::new(id)))
         .detail(Detail::Rows(rows));
-    entered(manage, caller, draft).await
+    entered(manage, caller, draft).await.map(drop)
 }
 
 /// Refuses what only some roles may have.

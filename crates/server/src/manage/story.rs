@@ -54,11 +54,13 @@ pub struct Story {
 pub fn gather(sources: &Sources, id: &str, basis: &Search) -> Result<Story, EngineError> {
     let mut story = Story::default();
     let look = Look { sources, basis };
-    let mut found = look.find(any_of(INDEXED, &[id]), &mut story)?;
+    let spelled = spellings(id);
+    let ids: Vec<&str> = spelled.iter().map(String::as_str).collect();
+    let mut found = look.find(any_of(INDEXED, &ids), &mut story)?;
     if found.is_empty() {
-        found = look.find(any_of(SCANNED, &[id]), &mut story)?;
+        found = look.find(any_of(SCANNED, &ids), &mut story)?;
     }
-    let members = requests(&found, id);
+    let members = requests(&found, &ids);
     let groups = values(&found, &["correlation_id"]);
     if !members.is_empty() {
         let members: Vec<&str> = members.iter().map(String::as_str).collect();
@@ -166,13 +168,23 @@ fn any_of(names: &[&str], ids: &[&str]) -> Expr {
     Expr::or(known.map(|field| Expr::Field(FieldRef::Known(field), Test::Any(ids()))))
 }
 
+/// The id as it was typed, and as we write ids of hexadecimal digits: others
+/// show those in capitals.
+fn spellings(id: &str) -> Vec<String> {
+    let id = id.trim();
+    let is_hex = id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    let lower = Some(id.to_ascii_lowercase()).filter(|lower| is_hex && lower != id);
+    [id.to_owned()].into_iter().chain(lower).collect()
+}
+
 /// The requests that the id means: those that bear it as their own, else all
 /// that were found by a group's id.
-fn requests(found: &[StoryLine], id: &str) -> Vec<String> {
+fn requests(found: &[StoryLine], ids: &[&str]) -> Vec<String> {
     let own = |line: &&StoryLine| {
         ["request_id", "record_id"]
             .iter()
-            .any(|name| value(&line.line, name).as_deref() == Some(id))
+            .filter_map(|name| value(&line.line, name))
+            .any(|value| ids.contains(&value.as_str()))
     };
     let own: Vec<StoryLine> = found.iter().filter(own).cloned().collect();
     values(if own.is_empty() { found } else { &own }, &["request_id"])

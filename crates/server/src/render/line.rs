@@ -16,8 +16,19 @@ pub struct Line {
 }
 
 impl Line {
+    /// The one field of a line that is no JSON object, where that is looked for.
+    pub const TEXT: &str = "text";
+
     pub fn parse(line: &[u8]) -> Self {
         serde_json::from_slice(line).unwrap_or_default()
+    }
+
+    /// Anybody's line: one that is no JSON object is its text.
+    pub fn of_others(line: &[u8]) -> Self {
+        serde_json::from_slice(line).unwrap_or_else(|_| {
+            let text = String::from_utf8_lossy(line).into_owned();
+            Self { fields: vec![(Self::TEXT.to_owned(), Value::String(text))] }
+        })
     }
 
     /// The line as JSON, its fields in their order.
@@ -95,6 +106,16 @@ pub fn shown(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => harmless(text),
         value => harmless(&value.to_string()),
+    }
+}
+
+/// `name=value`, quoted where it must be.
+pub(super) fn pair(name: &str, value: &Value) -> String {
+    let name = harmless(name).replace(' ', "_");
+    let text = shown(value);
+    match text.is_empty() || text.contains([' ', '"', '=', '\\']) {
+        true => format!("{name}=\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
+        false => format!("{name}={text}"),
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::io::{self, Write};
 
-use serde_json::Value;
-
 use super::{
     columns::Column,
     csv,
-    line::{Line, harmless, harmless_json, shown},
+    line::{Line, harmless, harmless_json, pair},
     table::{Align, Grid, cut},
 };
 
@@ -86,10 +84,7 @@ impl Printer {
             Format::Json if !self.chosen.is_empty() => self.print_json(out, line),
             Format::Logfmt => self.print_logfmt(out, line),
             Format::Json if self.look.foreign && !is_object(line) => {
-                let mut wrapped = b"{\"text\":".to_vec();
-                domain::json::write_text(&mut wrapped, &String::from_utf8_lossy(line));
-                wrapped.push(b'}');
-                self.print_whole(out, &wrapped)
+                self.print_whole(out, &Line::of_others(line).to_json())
             }
             Format::Json | Format::Raw => self.print_whole(out, line),
         }
@@ -130,18 +125,21 @@ impl Printer {
     }
 
     fn print_row(&mut self, out: &mut dyn Write, line: &[u8], context: bool) -> io::Result<()> {
-        let parsed = Line::parse(line);
+        let parsed = self.parsed(line);
         let mut cells = Vec::with_capacity(self.columns.len() + 1);
         if self.look.marks {
             cells.push(if context { " " } else { ">" }.to_owned());
         }
-        for column in &self.columns {
+        let last = self.columns.len().saturating_sub(1);
+        for (at, column) in self.columns.iter().enumerate() {
             let cell = column.cell(&parsed);
             let cell = if column.heading == "ts" { millis(cell) } else { cell };
-            cells.push(cut(&cell, CELL_CHARS_MAX));
+            // The last column of anybody's lines is what they are read for.
+            let max = if self.look.foreign && at == last { usize::MAX } else { CELL_CHARS_MAX };
+            cells.push(cut(&cell, max));
         }
-        if parsed == Line::default() {
-            // Somebody's line that is no JSON: all there is to show is itself.
+        if !is_object(line) && cells.iter().all(|cell| cell.trim().is_empty()) {
+            // Of a line that is no JSON all there is to show is itself.
             cells = vec![harmless(&String::from_utf8_lossy(line))];
         }
         self.rows_bytes += cells.iter().map(String::len).sum::<usize>();
@@ -162,16 +160,16 @@ impl Printer {
 
     fn print_csv(&mut self, out: &mut dyn Write, line: &[u8]) -> io::Result<()> {
         self.print_head(out)?;
-        let line = Line::parse(line);
+        let line = self.parsed(line);
         let cells: Vec<String> = self.columns.iter().map(|column| column.cell(&line)).collect();
         out.write_all(csv::row(cells.iter().map(String::as_str)).as_bytes())
     }
 
     fn print_json(&self, out: &mut dyn Write, line: &[u8]) -> io::Result<()> {
-        let parsed = Line::parse(line);
+        let parsed = self.parsed(line);
         let mut text = vec![b'{'];
         for column in &self.chosen {
-            let Some(value) = parsed.value(column.field()) else { continue };
+            let Some(value) = column.value(&parsed) else { continue };
             if text.len() > 1 {
                 text.push(b',');
             }
@@ -184,29 +182,18 @@ impl Printer {
     }
 
     fn print_logfmt(&self, out: &mut dyn Write, line: &[u8]) -> io::Result<()> {
-        let parsed = Line::parse(line);
-        let mut pairs = Vec::new();
-        let mut pair = |name: &str, value: &Value| {
-            pairs.push(format!("{}={}", harmless(name).replace(' ', "_"), quoted_value(value)));
-        };
-        if self.chosen.is_empty() {
-            parsed.fields().for_each(|(name, value)| pair(name, value));
+        let parsed = self.parsed(line);
+        let pairs: Vec<String> = if self.chosen.is_empty() {
+            parsed.fields().map(|(name, value)| pair(name, value)).collect()
         } else {
-            for column in &self.chosen {
-                if let Some(value) = parsed.value(column.field()) {
-                    pair(&column.heading, value);
-                }
-            }
-        }
+            let value = |column: &Column| Some(pair(&column.heading, column.value(&parsed)?));
+            self.chosen.iter().filter_map(value).collect()
+        };
         writeln!(out, "{}", pairs.join(" "))
     }
-}
 
-fn quoted_value(value: &Value) -> String {
-    let text = shown(value);
-    match text.is_empty() || text.contains([' ', '"', '=', '\\']) {
-        true => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
-        false => text,
+    fn parsed(&self, line: &[u8]) -> Line {
+        if self.look.foreign { Line::of_others(line) } else { Line::parse(line) }
     }
 }
 

@@ -130,6 +130,27 @@ fn story_bodies(proxy: &Proxy, id: &str) -> Vec<Value> {
     bodies
 }
 
+/// What the bodies say is found through the API by auditors, not by viewers.
+async fn words_are_found_by_those_who_may_read_them(proxy: &Proxy, sent: usize) {
+    let path = "/manage/logs?q=%22and%20on%22&stream=record&limit=1000";
+    for (role, expected) in [("auditor", sent), ("viewer", 0), ("operator", 0)] {
+        let wanted = json!({ "name": role, "role": role });
+        let (status, key) = proxy.manage(Method::POST, "/manage/keys", wanted).await;
+        assert_eq!(status, 201, "{key}");
+        let key = key["key"].as_str().unwrap_or_else(|| panic!("{key}"));
+        let ask = Request::get(proxy.url(path)).header("authorization", format!("Bearer {key}"));
+        let answer = read(client().request(ask.body(whole("")).unwrap()).await.unwrap()).await;
+        let page: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(page["matched"], expected, "{role}: {page}");
+        assert_eq!(page["searched"]["bodies"], expected > 0, "{role}: {page}");
+    }
+    let (_, page) = proxy.manage(Method::GET, &format!("{path}&bodies=false"), json!({})).await;
+    assert_eq!(page["matched"], 0, "{page}");
+    let entries = proxy.command(&["logs", "search", "action:logs.search", "-o", "raw"]);
+    let entries = String::from_utf8_lossy(&entries.stdout).into_owned();
+    assert_eq!(entries.matches("record+bodies").count(), 1, "the auditor's: {entries}");
+}
+
 fn assert_nowhere(proxy: &Proxy, secrets: &[&str]) {
     let mut searched = 0;
     for file in files_below(proxy.dir.path()) {
@@ -196,6 +217,7 @@ async fn no_secret_of_a_body_is_written_anywhere() {
         sent as f64
     );
     assert!(proxy.metric("llm_proxy_bodies_bytes_total").await > 1000.0);
+    words_are_found_by_those_who_may_read_them(&proxy, sent).await;
     let while_hot = story_bodies(&proxy, "req-0-plain");
     proxy.stop().await;
     assert_nowhere(&proxy, &secrets);

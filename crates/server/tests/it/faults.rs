@@ -245,10 +245,10 @@ async fn a_damaged_database_refuses_the_start() {
 }
 
 /// A small disk of its own, or nothing where nobody may mount one.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: &Path, megabytes: u32) -> Option<Self> {
+    pub fn mount(at: &Path, megabytes: u32) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
         let options = format!("size={megabytes}m,mode=0700");
         let mut command = Command::new("mount");
@@ -265,14 +265,14 @@ impl SmallDisk {
     }
 
     /// Takes all the room that is left.
-    fn fill(&self) {
+    pub fn fill(&self) {
         let file = std::fs::File::options();
         let file = file.clone().append(true).create(true).open(self.0.join("filler")).unwrap();
         let page = [0; 4096];
         while (&file).write_all(&page).is_ok() {}
     }
 
-    fn make_room(&self) {
+    pub fn make_room(&self) {
         std::fs::remove_file(self.0.join("filler")).unwrap();
     }
 

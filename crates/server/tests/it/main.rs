@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "a seed must be seen to be used again")]
 #![expect(clippy::print_stdout, reason = "measured volumes are worth seeing")]
 
+mod audit;
 mod bodies;
 mod canary;
 mod crash;
@@ -14,6 +15,7 @@ mod inputs;
 mod load;
 mod pipes;
 mod shutdown;
+mod stores;
 mod support;
 mod transport;
 mod volumes;

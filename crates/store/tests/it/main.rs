@@ -8,3 +8,5 @@ mod crash;
 mod faults;
 mod harness;
 mod secrets;
+mod sequencing;
+mod stored;

@@ -1,8 +1,12 @@
 //! Encryption keys: wrong, changed, missing; ciphertexts that were touched; and
 //! no secret in the clear.
 
-use domain::token::Token;
-use store::{ErrorKind, Store};
+use domain::{
+    audit::{Action, Actor, EntryContext, EntryDraft},
+    credential::TagPeriod,
+    token::Token,
+};
+use store::{ErrorKind, Store, TAG_PERIODS_KEPT, Use};
 
 use crate::harness::{Database, create_project, create_token, keys, seqs};
 
@@ -35,6 +39,71 @@ async fn the_encryption_key_can_change() {
     assert_eq!(seqs(&store).await, [1, 2, 3]);
     store.close().await;
     assert!(database.try_open(keys(7, &[])).await.is_err());
+}
+
+async fn rotate(store: &Store, weeks: &[u32]) -> bool {
+    let mut tx = store.begin(Actor::system(), EntryContext::default()).await.unwrap();
+    let weeks: Vec<TagPeriod> = weeks.iter().copied().map(TagPeriod).collect();
+    let changed = tx.rotate_tag_keys(&weeks).await.unwrap();
+    if changed {
+        let draft = EntryDraft::new(Action::ConfigChange);
+        drop(tx.commit(draft).await.unwrap());
+    } else {
+        tx.rollback().await.unwrap();
+    }
+    changed
+}
+
+#[tokio::test]
+async fn tag_keys_are_made_once_kept_for_a_year_and_wrapped_anew() {
+    let database = Database::new();
+    let store = database.open().await;
+    assert!(rotate(&store, &[2900, 2901]).await);
+    assert!(!rotate(&store, &[2900, 2901]).await);
+    let tags = async |store: &Store| {
+        let keys = store.tag_keys().await.unwrap();
+        keys.into_values().map(|key| key.tag(b"sk-leaked")).collect::<Vec<_>>()
+    };
+    let before = tags(&store).await;
+    assert_eq!(before.len(), 2);
+    store.close().await;
+    let store = database.try_open(keys(8, &[7])).await.unwrap();
+    assert_eq!(tags(&store).await, before, "another encryption key, the same tags");
+    store.close().await;
+    let store = database.try_open(keys(8, &[])).await.unwrap();
+    assert_eq!(tags(&store).await, before);
+    assert!(rotate(&store, &[2901 + TAG_PERIODS_KEPT]).await);
+    assert_eq!(tags(&store).await[0], before[1], "what is too old is gone");
+    assert_eq!(tags(&store).await.len(), 2);
+    // A key moved to another week does not open.
+    let swap = "UPDATE meta SET value = (SELECT m.value FROM meta m WHERE m.name = \
+                'credential_tag_key/2961') WHERE name = 'credential_tag_key/2901'";
+    database.tamper(swap).await;
+    assert_eq!(store.tag_keys().await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn a_token_is_new_once_and_once_from_each_network() {
+    let database = Database::new();
+    let store = database.open().await;
+    let project = create_project(&store, "uses").await;
+    let (_, token) = create_token(&store, &project).await;
+    let note = async |network: &str| {
+        let mut tx = store.begin(Actor::system(), EntryContext::default()).await.unwrap();
+        let told = tx.note_use(token.id, network).await.unwrap();
+        drop(tx.commit(EntryDraft::new(Action::TokenFirstUse)).await.unwrap());
+        told
+    };
+    assert!(!store.is_known_use(token.id, "192.0.2.0").await.unwrap());
+    assert_eq!(note("192.0.2.0").await, Use::First);
+    assert_eq!(note("192.0.2.0").await, Use::Known);
+    assert_eq!(note("198.51.100.0").await, Use::NewNetwork);
+    assert!(store.is_known_use(token.id, "198.51.100.0").await.unwrap());
+    assert!(!store.is_known_use(token.id, "203.0.113.0").await.unwrap());
+    for file in std::fs::read_dir(database.directory.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(9).any(|part| part == b"192.0.2.0"), "networks stand as hashes");
+    }
 }
 
 async fn assert_works(store: &Store, token: &Token) {

@@ -7,63 +7,35 @@ use domain::{
     context::{SpanId, TraceId},
     ids::{CorrelationId, RecordId, RequestId},
     provider::Operation,
-    record::{CacheStatus, Outcome, Record},
+    record::{Begun, Outcome, Record},
     time::Timestamp,
-    usage::{Usage, UsageSource},
+    usage::UsageSource,
 };
 
 use super::*;
 
 fn record(operation: Operation, model: &str) -> Box<Record> {
     let (now, rng) = (Timestamp::EPOCH, domain::rng::Fixed(7));
-    Box::new(Record {
+    let begun = Begun {
         record_id: RecordId::new(now, &rng),
         ts: now,
         request_id: RequestId::generate(now, &rng),
         correlation_id: CorrelationId::generate(now, &rng),
         trace_id: TraceId::generate(&rng),
         span_id: SpanId::generate(&rng),
-        parent_span_id: None,
-        project_id: None,
-        project: None,
-        token_id: None,
-        labels: None,
-        end_user: None,
-        client_ip: None,
-        user_agent: None,
-        provider: None,
         operation,
-        model: Some(model.into()),
-        response_model: None,
         method: "POST".into(),
         path: "/v1/chat/completions".into(),
         http_version: "1.1",
+    };
+    Box::new(Record {
+        model: Some(model.into()),
         status_code: Some(200),
         upstream_status_code: Some(200),
-        upstream_request_id: None,
         outcome: Outcome::Ok,
-        error_code: None,
-        error: None,
         stream_response: true,
-        finish_reason: None,
-        partial: false,
-        request_bytes: 0,
-        response_bytes: 0,
-        events: None,
-        usage: Usage::default(),
-        usage_source: UsageSource::Unknown,
-        usage_method: None,
-        cost: None,
-        price_table: None,
-        cache: CacheStatus::Off,
-        captured: Default::default(),
-        duration_us: 0,
-        upstream_us: None,
-        ttfb_us: None,
-        ttft_us: None,
-        overhead_us: None,
         attempts: 1,
-        coalesced: None,
+        ..Record::begun(begun)
     })
 }
 

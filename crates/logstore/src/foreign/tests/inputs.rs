@@ -141,6 +141,36 @@ fn a_named_pipe_is_read_like_a_stream() {
     assert_eq!((lines(&shown), report.problems), (vec!["needle"], Vec::new()));
 }
 
+#[test]
+fn a_pipe_with_a_name_ends_when_its_writer_does() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let dir = directory();
+    let path = dir.path().join("pipe");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    let writer = std::thread::spawn({
+        let path = path.clone();
+        // Opens it, writes and is gone: nobody ever opens it for writing again.
+        move || std::fs::write(path, b"needle\nother\n").expect("written")
+    });
+    let (shown, report) =
+        find(vec![Input::File(path)], &Search::new(text("needle")), Sizes::default());
+    writer.join().expect("no panic");
+    assert_eq!((lines(&shown), report.problems), (vec!["needle"], Vec::new()));
+}
+
+#[test]
+fn the_level_is_also_where_ecs_has_it() {
+    let bytes = "{\"log.level\":\"error\",\"n\":1}\n{\"log\":{\"level\":\"ERROR\"},\"n\":2}\n\
+                 {\"level\":\"info\",\"log\":{\"level\":\"error\"},\"n\":3}\n";
+    let dir = directory();
+    let level = domain::query::parse_for_foreign("level:error", domain::time::Timestamp::EPOCH);
+    let search = Search::new(level.expect("a query"));
+    for way in WAYS {
+        let (shown, _) = find(vec![input(way, bytes.as_bytes(), dir.path())], &search, SMALL);
+        assert_eq!(shown.len(), 2, "{way:?}: {shown:?}");
+    }
+}
+
 /// Gives a line at each read, after the one before it was answered.
 struct Trickle {
     given: usize,

@@ -102,7 +102,7 @@ const TEXTS: &[&str] = &[
     "",
 ];
 const KEYS: &[&str] =
-    &["a", "b", "c", "a.b", "level", "ts", "time", "@timestamp", "status_code", "k\"", "é"];
+    &["a", "b", "c", "a.b", "level", "log", "log.level", "ts", "@timestamp", "k\"", "é"];
 const PATHS: &[&str] =
     &["a", "b", "a.b", "b.a", "a.b.c", "c", "level", "ts", "status_code", "k\"", "é", "labels.a"];
 
@@ -209,7 +209,10 @@ fn model(expr: &Expr, line: &str) -> bool {
             let FieldRef::Attribute(path) = field else { panic!("only attributes are asked") };
             let Ok(parsed) = serde_json::from_str::<Value>(line) else { return false };
             let is_level = path == "level";
-            value_at(&parsed, path).is_some_and(|value| test_holds(test, &value, is_level))
+            let value = value_at(&parsed, path);
+            // Where ECS has it.
+            let value = value.or_else(|| value_at(&parsed, "log.level").filter(|_| is_level));
+            value.is_some_and(|value| test_holds(test, &value, is_level))
         }
     }
 }

@@ -94,12 +94,31 @@ fn a_damaged_manifest_is_named_and_what_it_added_is_found_again() {
     let before = place.lines();
     flip(&newest_manifest(&place), 200);
     let damaged = snapshot(&*place.fs, &place.dir).unwrap();
-    assert!(damaged.problems.iter().any(|it| it.path == newest_manifest(&place)), "{damaged:?}");
+    let newest = damaged.problems.iter().find(|it| it.path == newest_manifest(&place)).unwrap();
+    assert!(newest.what.ends_with("; an older one is used"), "{newest}");
     place.catalog().unwrap();
     assert_eq!(snapshot(&*place.fs, &place.dir).unwrap().problems, []);
     assert_eq!(place.lines(), before);
     place.assert_consistent("a manifest was damaged");
     ledger.assert_kept(&place, "a manifest was damaged");
+}
+
+#[test]
+fn with_all_manifests_damaged_nobody_is_told_of_an_older_one() {
+    let (_dir, place, ledger) = sealed();
+    let before = place.lines();
+    let dir = newest_manifest(&place).parent().unwrap().to_owned();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        flip(&entry.unwrap().path(), 200);
+    }
+    let damaged = snapshot(&*place.fs, &place.dir).unwrap();
+    assert!(damaged.problems.len() > 1 && damaged.segments.is_empty(), "{damaged:?}");
+    for problem in &damaged.problems {
+        assert!(problem.what.contains("; no other is left: what this instance has sealed"));
+    }
+    place.catalog().unwrap();
+    assert_eq!(place.lines(), before);
+    ledger.assert_kept(&place, "all manifests were damaged");
 }
 
 #[test]

@@ -11,7 +11,10 @@ use logstore::{
 };
 
 use super::harness::{HOUR, Ledger, Place, START, named, project_of};
-use crate::support::{instance, until};
+use crate::{
+    bodies::with_body,
+    support::{instance, until},
+};
 
 const DAY: i64 = 24 * HOUR;
 
@@ -179,6 +182,83 @@ fn an_erasure_takes_one_project_and_nothing_else() {
     assert_eq!(erased.rows, 49);
     assert_eq!(place.records().len(), 0);
     place.assert_consistent("all erased");
+}
+
+#[test]
+fn an_end_user_goes_with_bodies_and_traces_also_after_merging() {
+    let (_dir, place) = place();
+    for round in 0..3u128 {
+        let journal = place.journal().unwrap();
+        let intake = journal.intake();
+        for number in round * 10 + 1..=round * 10 + 10 {
+            let (mut record, mut bodies) = with_body(number, "what was said");
+            let user = if number.is_multiple_of(5) { "erika.mustermann" } else { "somebody" };
+            record.end_user = Some(user.into());
+            bodies[0].end_user = Some(user.into());
+            let trace = format!(
+                "{{\"ts\":\"{START}\",\"level\":\"warn\",\"msg\":\"failed for {user}\",\
+                 \"request_id\":\"{}\",\"stream\":\"trace\"}}",
+                record.request_id,
+            );
+            intake.reserve().unwrap();
+            intake.finish_with_bodies(record, bodies, None);
+            intake.line(logstore::Stream::Trace, trace.into_bytes()).unwrap();
+        }
+        journal.turn(Duration::from_secs(20)).unwrap();
+        journal.close();
+    }
+    let catalog = place.catalog().unwrap();
+    place.seal(&catalog);
+    catalog.drop_sealed(u64::MAX).unwrap();
+    // The newest file says what is open, and has bodies of nobody.
+    let rows = |dataset| snapshot(&*place.fs, &place.dir).unwrap().rows(dataset);
+    let all = || [Dataset::Records, Dataset::Bodies, Dataset::Traces].map(rows);
+    assert_eq!(all(), [30, 30, 30]);
+    let merged = catalog.compact_all().unwrap();
+    assert!(merged.merged > merged.made, "{merged:?}");
+    assert_eq!(all(), [30, 30, 30], "merged");
+    place.assert_consistent("merged with bodies");
+    let report = catalog.erase(&Erase::EndUser("erika.mustermann".to_owned())).unwrap();
+    assert_eq!((report.rows, report.failed), (18, Vec::new()));
+    assert_eq!(all(), [24, 24, 24]);
+    place.assert_consistent("erased an end user");
+    for path in walk(&place.dir.join("logs")) {
+        let bytes = std::fs::read(&path).unwrap();
+        let found = memchr::memmem::find(&bytes, b"erika.mustermann");
+        assert!(found.is_none(), "{}", path.display());
+    }
+    let bodies = logstore::bodies::of_records(&place.fs, &place.dir, &[record_id(5), record_id(6)]);
+    assert_eq!(bodies.unwrap().lines.len(), 1, "those of others are still found");
+    let again = catalog.erase(&Erase::EndUser("erika.mustermann".to_owned())).unwrap();
+    assert_eq!((again.rows, again.rewritten), (0, 0));
+}
+
+fn record_id(number: u128) -> domain::ids::RecordId {
+    crate::support::record(number).record_id
+}
+
+/// The clock of the machine is set back while lines are written.
+#[test]
+fn a_clock_that_goes_back_an_hour_and_a_year_loses_nothing() {
+    const YEAR: i64 = 365 * DAY;
+    let (_dir, place) = place();
+    let ledger = Ledger::default();
+    for (at, step) in [0, -HOUR, -YEAR, YEAR + 2 * HOUR].into_iter().enumerate() {
+        place.clock.advance_micros(step);
+        let from = at as u128 * 20 + 1;
+        write(&place, &ledger, &[(from, from + 10), (from + 10, from + 20)]);
+        let catalog = place.catalog().unwrap();
+        place.seal(&catalog);
+        catalog.drop_sealed(u64::MAX).unwrap();
+        let policy = Policy { traces_micros: DAY, records_micros: 30 * DAY, ..Policy::default() };
+        assert_eq!(catalog.prune(&policy, false).unwrap().files, 0, "nothing is old: {step}");
+        while catalog.compact_one().unwrap().is_some() {}
+        catalog.sweep().unwrap();
+        let context = format!("the clock went by {step}");
+        ledger.assert_kept(&place, &context);
+        place.assert_consistent(&context);
+    }
+    assert_eq!(place.records().len(), 80);
 }
 
 fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {

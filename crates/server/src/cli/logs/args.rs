@@ -13,7 +13,7 @@ use crate::render::{Column, Format};
 
 #[derive(Debug, Args)]
 pub(super) struct FilterArgs {
-    /// From this time on: 15m, 1h, 7d, 2026-11-23, 2026-11-23T10:00Z
+    /// From this time on: 15m, 1h30m, 7d, 2026-11-23, 2026-11-23T10:00Z
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
     /// Before this time
@@ -92,8 +92,7 @@ impl FilterArgs {
         if is_foreign && self.stream.is_some() {
             return Err(Trouble::NotOfFiles("--stream is"));
         }
-        let since = moment("since", self.since.as_ref(), now)?;
-        let until = moment("until", self.until.as_ref(), now)?;
+        let (since, until) = span(self.since.as_ref(), self.until.as_ref(), now)?;
         let streams = self.streams(Stream::ALL);
         Ok(Search { streams, since, until, ..Search::new(expr) })
     }
@@ -129,15 +128,37 @@ impl FilterArgs {
     }
 }
 
+/// Lines that somebody asks for: more than fit into memory anyway.
+const LINES_MAX: usize = u32::MAX as usize;
+
+/// How many lines a flag names.
+pub(super) fn lines(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number <= LINES_MAX);
+    number.ok_or_else(|| format!("expected a whole number from 0 to {LINES_MAX}"))
+}
+
+/// The time between two flags. None at all is a mistake, not an answer.
+pub(super) fn span(
+    since: Option<&String>,
+    until: Option<&String>,
+    now: Timestamp,
+) -> Result<(Option<Timestamp>, Option<Timestamp>), Trouble> {
+    let (since, until) = (moment("since", since, now)?, moment("until", until, now)?);
+    match since.zip(until) {
+        Some((since, until)) if since >= until => Err(Trouble::NoTime { since, until }),
+        _ => Ok((since, until)),
+    }
+}
+
 /// A moment that a flag names.
-pub(super) fn moment(
+fn moment(
     flag: &'static str,
     text: Option<&String>,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, Trouble> {
     let Some(text) = text else { return Ok(None) };
     let error = || QueryError {
-        message: "expected 15m, 1h, 7d, 2026-11-23 or 2026-11-23T10:00Z".to_owned(),
+        message: "expected 15m, 1h30m, 7d, 2026-11-23 or 2026-11-23T10:00Z".to_owned(),
         at: 0..text.len(),
         suggestion: None,
     };

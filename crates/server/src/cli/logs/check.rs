@@ -29,6 +29,9 @@ pub(super) fn run(
     writeln!(around.out, "batches      {batches} (with a checksum that fits)")?;
     writeln!(around.out, "lines        {lines}")?;
     writeln!(around.out, "records      {records} ({interrupted} interrupted)")?;
+    if report.bodies > 0 {
+        writeln!(around.out, "bodies       {} (not sealed yet)", report.bodies)?;
+    }
     writeln!(around.out, "starts       {starts}")?;
     writeln!(around.out, "unfinished   {open}")?;
     for note in &report.notes {

@@ -6,7 +6,12 @@ mod local;
 mod files;
 mod server;
 
-use std::{io, ops::ControlFlow, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use domain::query::Stats;
 use logstore::{
@@ -86,8 +91,49 @@ impl Door {
     /// Refuses a directory that holds nothing to read.
     pub fn check(&self) -> Result<(), Trouble> {
         match self {
-            Self::Directory { data_dir, .. } => local::check(data_dir),
+            Self::Directory { fs, data_dir } => local::check(fs, data_dir),
             Self::Files { .. } | Self::Server(_) => Ok(()),
+        }
+    }
+
+    /// Refuses files of which none is there: they may be words of a query.
+    pub fn check_files(&self, query: Option<&str>) -> Result<(), Trouble> {
+        match self {
+            Self::Files { fs, paths } if files::are_missing(fs, paths) => {
+                let shown = paths.iter().map(|path| path.display().to_string());
+                let words = query.map(str::to_owned).into_iter().chain(shown);
+                let query = words.collect::<Vec<_>>().join(" ");
+                let path = paths.first().cloned().unwrap_or_default();
+                Err(Trouble::NoFile { path, query })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The file that is followed, where files are searched: it takes one.
+    pub fn followed_file(&self) -> Result<Option<&Path>, Trouble> {
+        match self {
+            Self::Files { paths, .. } => match paths.as_slice() {
+                // What is written to a pipe is shown as it comes anyway.
+                [one] if one == Path::new("-") => Ok(None),
+                [one] => Ok(Some(one)),
+                _ => Err(Trouble::FollowsOne),
+            },
+            Self::Directory { .. } | Self::Server(_) => Ok(None),
+        }
+    }
+
+    /// Visits the lines of a file, and those that come, until told to stop.
+    pub fn follow_file(
+        &self,
+        path: &Path,
+        question: &Search,
+        stop: &dyn Fn() -> bool,
+        visit: &mut Visit<'_>,
+    ) -> Result<Answer, Trouble> {
+        match self {
+            Self::Files { fs, .. } => files::follow(fs, path, question, stop, visit),
+            Self::Directory { .. } | Self::Server(_) => Ok(Answer::default()),
         }
     }
 

@@ -11,7 +11,7 @@ use logstore::{
 };
 use serde_json::json;
 
-use super::{FOUND, NOTHING, Surroundings, TROUBLE, Trouble, args::moment};
+use super::{FOUND, NOTHING, Surroundings, TROUBLE, Trouble, args::span};
 use crate::render::harmless;
 
 #[derive(Debug, Args)]
@@ -64,8 +64,8 @@ pub(super) fn run(
     args: &FilesArgs,
     around: &mut Surroundings<'_>,
 ) -> Result<u8, Trouble> {
-    let since = moment("since", args.since.as_ref(), around.now)?;
-    let until = moment("until", args.until.as_ref(), around.now)?;
+    let now = around.clock.now();
+    let (since, until) = span(args.since.as_ref(), args.until.as_ref(), now)?;
     // Whoever reads the list may stand somewhere else.
     let data_dir = std::path::absolute(data_dir)?;
     let snapshot = snapshot(&StdFs, &data_dir).map_err(io::Error::other)?;

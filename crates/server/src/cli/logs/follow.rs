@@ -33,7 +33,8 @@ pub(super) fn run(
 ) -> Result<(), Trouble> {
     let (fs, data_dir) = match door {
         Door::Directory { fs, data_dir } => (fs, data_dir),
-        Door::Files { .. } => return Err(Trouble::NotOfFiles("--follow is")),
+        // They are followed as they are read.
+        Door::Files { .. } => return Ok(()),
         Door::Server(server) => {
             let tail = answer.tail.as_deref();
             return server.tail(question, tail, err, stop, &mut |line| {
@@ -51,7 +52,9 @@ pub(super) fn run(
     };
     answer.ends.iter().for_each(|end| crowd.join(end.clone()));
     let mut look = 0;
-    while !stop() {
+    loop {
+        // Asked first: what was committed before the end is still shown.
+        let is_last = stop();
         if look % LOOKS == 0 {
             crowd.look_around();
         }
@@ -74,11 +77,13 @@ pub(super) fn run(
             sink.flush()?;
         }
         crowd.tell_missing(err)?;
+        if is_last {
+            return Ok(());
+        }
         if !moved {
             crowd.wait();
         }
     }
-    Ok(())
 }
 
 /// One follower for each instance that writes to the directory.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser as _;
 
-use domain::secret::Secret;
+use domain::{secret::Secret, time::ManualClock};
 
 use super::{tests::Cli, *};
 use crate::{
@@ -26,7 +26,8 @@ async fn run_there(server: &Server, args: &[&str]) -> (u8, String, String) {
         let cli = Cli::try_parse_from(all).expect("a command");
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let test = Surroundings::test(&mut out, &mut err);
-        let status = run(cli.logs, &mut Surroundings { server: Some(remote), now: START, ..test });
+        let clock = &ManualClock::at(START);
+        let status = run(cli.logs, &mut Surroundings { server: Some(remote), clock, ..test });
         let text = |bytes| String::from_utf8(bytes).expect("text");
         (status, text(out), text(err))
     });
@@ -64,7 +65,8 @@ async fn a_server_answers_as_its_directory_does() {
                 let cli = Cli::try_parse_from(all).expect("a command");
                 let (mut out, mut err) = (Vec::new(), Vec::new());
                 let test = Surroundings::test(&mut out, &mut err);
-                let status = run(cli.logs, &mut Surroundings { now: START, ..test });
+                let clock = &ManualClock::at(START);
+                let status = run(cli.logs, &mut Surroundings { clock, ..test });
                 (status, String::from_utf8(out).expect("text"))
             }
         });

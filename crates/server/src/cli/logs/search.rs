@@ -14,7 +14,10 @@ use super::{
     follow,
     meter::Meter,
 };
-use crate::render::{Look, Printer, usual};
+use crate::render::{Look, Printer, usual, usual_of_others};
+
+/// A line may be written so much later than the time that it bears.
+const LATE_MICROS: i64 = 1_000_000;
 
 /// What is done with the lines that match.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +47,22 @@ pub(super) fn run(
     };
     let columns = show.columns(is_foreign)?;
     let format = show.format(is_foreign);
-    let printer = Printer::new(format, columns, usual(&question.streams), look);
+    let usual = if is_foreign { usual_of_others(format) } else { usual(&question.streams) };
+    let printer = Printer::new(format, columns, usual, look);
     question.context = plan.context;
     let mut sink = Sink { out: &mut *around.out, printer, meter: meter(around.meter.take()) };
+    let (until, clock) = (question.until, around.clock);
+    let end = until.map(|until| until.plus_micros(LATE_MICROS));
+    let stop = || (around.stop)() || end.is_some_and(|end| clock.now() >= end);
+    if show.follow
+        && let Some(path) = door.followed_file()?
+    {
+        let print = &mut |found: Found<'_>| sink.print(&found);
+        let answer = door.follow_file(path, &question, &stop, print)?;
+        sink.flush()?;
+        tell(&answer, show.explain, around.err)?;
+        return Ok(status(&answer));
+    }
     watch(&mut question, sink.meter.as_ref());
     let print = &mut |found: Found<'_>| sink.print(&found);
     let answer = match (plan.limit, plan.reverse) {
@@ -62,9 +78,9 @@ pub(super) fn run(
     };
     sink.flush()?;
     tell(&answer, show.explain, around.err)?;
-    if show.follow {
+    if show.follow && !is_foreign {
         question.progress = None;
-        follow::run(door, &question, &answer, &mut sink, around.err, around.stop)?;
+        follow::run(door, &question, &answer, &mut sink, around.err, &stop)?;
         return Ok(FOUND);
     }
     Ok(status(&answer))

@@ -3,6 +3,7 @@
 use std::{cell::Cell, sync::Arc};
 
 use clap::Parser;
+use domain::time::ManualClock;
 use logstore::fs::StdFs;
 
 use super::*;
@@ -13,12 +14,20 @@ pub(super) struct Cli {
     pub(super) logs: LogsCommand,
 }
 
+struct Epoch;
+
+impl Clock for Epoch {
+    fn now(&self) -> Timestamp {
+        Timestamp::EPOCH
+    }
+}
+
 impl<'a> Surroundings<'a> {
     /// A pipe, in the first minute of 1970.
     pub(super) fn test(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
         let (terminal, color, columns, meter) = (false, false, None, None);
-        let (now, stop) = (Timestamp::EPOCH, &|| true);
-        Self { out, err, terminal, color, columns, meter, now, stop, server: None }
+        let (clock, stop) = (&Epoch, &|| true);
+        Self { out, err, terminal, color, columns, meter, clock, stop, server: None }
     }
 }
 
@@ -34,15 +43,19 @@ fn data_dir() -> tempfile::TempDir {
 }
 
 fn run_in(dir: &Path, args: &[&str], stop: &dyn Fn() -> bool) -> (u8, String, String) {
-    let all = ["logs"].iter().chain(args).map(ToString::to_string);
-    let dir = ["--data-dir".to_owned(), dir.display().to_string()];
-    let cli = match Cli::try_parse_from(all.chain(dir)) {
+    let dir = dir.to_str().expect("a path");
+    run_here(&[args, &["--data-dir", dir]].concat(), stop)
+}
+
+fn run_here(args: &[&str], stop: &dyn Fn() -> bool) -> (u8, String, String) {
+    let cli = match Cli::try_parse_from(["logs"].iter().chain(args)) {
         Ok(cli) => cli,
         Err(error) => return (TROUBLE, String::new(), error.to_string()),
     };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let now = Timestamp::parse("2025-11-23T12:00:00Z").expect("a time");
-    let mut around = Surroundings { now, stop, ..Surroundings::test(&mut out, &mut err) };
+    let clock = &ManualClock::at(now);
+    let mut around = Surroundings { clock, stop, ..Surroundings::test(&mut out, &mut err) };
     let status = run(cli.logs, &mut around);
     let text = |bytes| String::from_utf8(bytes).expect("text");
     (status, text(out), text(err))
@@ -88,15 +101,18 @@ fn bad_values_say_what_was_expected() {
     };
     check(&["search", "--fields", "statuscode"], "did you mean 'status_code'?");
     check(&["search", "--status", "abc"], "expected 500, 5xx, >=400");
-    check(&["search", "--since", "soon"], "--since: expected 15m, 1h, 7d");
+    check(&["search", "--since", "soon"], "--since: expected 15m, 1h30m, 7d");
     check(&["search", "--outcome", "fine"], "--outcome: expected one of ok, denied");
-    check(&["search", "--limit", "-1"], "invalid value '-1' for '--limit <N>'");
-    check(&["search", "--limit", "99999999999999999999999"], "number too large");
+    check(&["search", "--limit", "-1"], "'--limit <N>': expected a whole number from 0 to");
+    check(&["search", "--limit", "99999999999999999999999"], "a whole number from 0 to 4294967295");
+    check(&["tail", "-n", "-1"], "'--lines <LINES>': expected a whole number");
+    check(&["search", "--since", "1h", "--until", "2h"], "nothing lies between --since 2025-11-23");
+    check(&["search", "--since", "1h", "--until", "1h"], "nothing lies between");
+    check(&["files", "--since", "2025-11-24", "--until", "2025-11-23"], "nothing lies between");
     check(&["search", "-C", "2000"], "2000 is not in 0..=1000");
     check(&["search", "--bucket", "5"], "--bucket: expected 1s, 5m, 1h or 1d");
     check(&["search", "--stats", "p95 by model"], "--stats: p95 needs a field");
-    check(&["search", "a", "-f", "file.log"], "--follow is for a data directory, not for files");
-    check(&["search", "-level"], "tip: to pass '-l' as a value, use '-- -l'");
+    check(&["search", "a", "file.log"], "files are searched where they are: leave out --data-dir");
     let (status, _, err) = run_in(data_dir().path(), &["search", "ok statuscode:1"], &|| true);
     let expected = "error: unknown field 'statuscode'; did you mean 'status_code'?\n\
         \u{20} ok statuscode:1\n     ^^^^^^^^^^\n";
@@ -104,6 +120,23 @@ fn bad_values_say_what_was_expected() {
     let (status, _, err) = run_in(Path::new("/nonexistent"), &["search"], &|| true);
     let expected = "error: there are neither records nor traces in /nonexistent\n";
     assert_eq!((status, err.as_str()), (TROUBLE, expected));
+    // What cannot be read is not empty.
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let journal = logstore::journal_dir(dir.path());
+    std::os::unix::fs::symlink(&journal, &journal).expect("a link to itself");
+    let (status, _, err) = run_in(dir.path(), &["search"], &|| true);
+    let expected = format!("error: cannot read {}: ", journal.display());
+    assert!(status == TROUBLE && err.starts_with(&expected), "{err}");
+    assert_eq!(err.matches("symbolic links").count(), 1, "the cause once: {err}");
+}
+
+#[test]
+fn following_ends_where_until_says() {
+    for until in ["2025-11-23T10:00:01.5Z", "2025-11-23T11:59Z"] {
+        let args = ["search", "-f", "--until", until, "-o", "logfmt", "--fields", "request_id"];
+        let (status, out, err) = run_in(data_dir().path(), &args, &|| false);
+        assert_eq!((status, out.is_empty()), (FOUND, false), "{until}: {out}{err}");
+    }
 }
 
 #[test]
@@ -246,7 +279,7 @@ fn files_of_others_are_searched_by_their_own_names() {
     let lines: Vec<&str> = lines.lines().collect();
     let check = |args: &[&str], expected: (u8, String)| {
         let args: Vec<&str> = [&["search"], args, &[file]].concat();
-        let (status, out, err) = run_in(dir.path(), &args, &|| true);
+        let (status, out, err) = run_here(&args, &|| true);
         assert_eq!((status, out), expected, "{args:?}: {err}");
     };
     let shown = |numbers: &[usize]| {
@@ -266,9 +299,82 @@ fn files_of_others_are_searched_by_their_own_names() {
     );
     let missing = dir.path().join("missing.log");
     let missing = missing.to_str().expect("a path");
-    let (status, out, err) = run_in(dir.path(), &["search", "plain", missing, file], &|| true);
+    let (status, out, err) = run_here(&["search", "plain", missing, file], &|| true);
     assert_eq!((status, out), (TROUBLE, shown(&[1])));
     assert!(err.contains("missing.log"), "{err}");
+    // Two words of a query that nobody put in quotation marks.
+    let (status, _, err) = run_here(&["search", "status:500", "timeout-of-us"], &|| true);
+    assert_eq!(status, TROUBLE);
+    assert!(err.contains("in quotation marks: 'status:500 timeout-of-us'"), "{err}");
+    let (_, _, err) = run_in(data_dir().path(), &["search", file], &|| true);
+    assert!(err.contains("to search the file"), "{err}");
+}
+
+#[test]
+fn lines_of_others_are_shown_by_whatever_names_they_have() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("app.log");
+    let lines = "plain text, with a comma\n\
+        {\"@timestamp\":\"2025-11-23T10:00:00Z\",\"log.level\":\"error\",\"message\":\"a b\",\"n\":1}\n\
+        {\"time\":1763892000,\"severity\":\"WARN\",\"k\":{\"a\":1}}\n";
+    std::fs::write(&path, lines).expect("a file");
+    let file = path.to_str().expect("a path");
+    let check = |args: &[&str], expected: &str| {
+        let args: Vec<&str> = [&["search", ""], args, &[file]].concat();
+        let (status, out, err) = run_here(&args, &|| true);
+        assert_eq!((status, out.as_str()), (FOUND, expected), "{args:?}: {err}");
+    };
+    check(
+        &["-o", "table"],
+        "TS                    LEVEL  MSG\n\
+         \u{20}                            plain text, with a comma\n\
+         2025-11-23T10:00:00Z  error  a b n=1\n\
+         1763892000            WARN   k=\"{\\\"a\\\":1}\"\n",
+    );
+    check(
+        &["-o", "csv"],
+        "ts,level,msg,rest\r\n,,\"plain text, with a comma\",\r\n\
+         2025-11-23T10:00:00Z,error,a b,n=1\r\n\
+         1763892000,WARN,,\"k=\"\"{\\\"\"a\\\"\":1}\"\"\"\r\n",
+    );
+    check(
+        &["-o", "logfmt", "--limit", "3"],
+        "text=\"plain text, with a comma\"\n\
+         @timestamp=2025-11-23T10:00:00Z log.level=error message=\"a b\" n=1\n\
+         time=1763892000 severity=WARN k=\"{\\\"a\\\":1}\"\n",
+    );
+    check(
+        &["-o", "json", "--fields", "level,msg,n"],
+        "{\"msg\":\"plain text, with a comma\"}\n\
+         {\"level\":\"error\",\"msg\":\"a b\",\"n\":1}\n{\"level\":\"WARN\"}\n",
+    );
+}
+
+#[test]
+fn a_file_is_followed_over_its_rotation() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (path, old) = (dir.path().join("app.log"), dir.path().join("app.log.1"));
+    std::fs::write(&path, "{\"n\":1,\"a\":\"x\"}\n{\"n\":2}\n").expect("a file");
+    let file = path.to_str().expect("a path");
+    let looks = Cell::new(0);
+    let stop = || {
+        looks.set(looks.get() + 1);
+        if looks.get() == 3 {
+            std::fs::rename(&path, &old).expect("renamed");
+            std::fs::write(&path, "{\"n\":3}\nx in a new file\n").expect("a file");
+        }
+        looks.get() > 6
+    };
+    let (status, out, err) = run_here(&["search", "x", file, "-f"], &stop);
+    let expected = "{\"n\":1,\"a\":\"x\"}\nx in a new file\n";
+    assert_eq!((status, out.as_str()), (FOUND, expected), "{err}");
+    let refused = |args: &[&str], part: &str| {
+        let (status, out, err) = run_here(&[&["search", "x", "-f"], args].concat(), &|| true);
+        assert_eq!((status, out.as_str()), (TROUBLE, ""), "{args:?}");
+        assert!(err.contains(part), "{args:?}: {err}");
+    };
+    refused(&[file, file], "--follow takes one file");
+    refused(&[file, "--limit", "5"], "--limit cannot bound a file that is followed");
 }
 
 const PAGE: &str = include_str!("../../../../../docs/search.md");

@@ -35,7 +35,8 @@ pub struct LinesPage {
     missing: Vec<String>,
     /// The last journal line of each instance that was looked at.
     complete_to: BTreeMap<String, u64>,
-    /// Query, streams, segments, rows, bytes and milliseconds.
+    /// Query, streams, whether words were looked for in captured bodies,
+    /// segments, rows, bytes and milliseconds.
     searched: Value,
     /// With `explain=true`.
     explain: Option<String>,
@@ -109,6 +110,7 @@ fn asked_once(query: &mut Query) -> Result<Asked> {
         until: query.text("until"),
         limit: query.text("limit"),
         explain: query.boolean("explain")?.unwrap_or(false),
+        bodies: query.boolean("bodies")?,
         ..asked(query)?
     })
 }

@@ -20,8 +20,10 @@ const FILTERS: [(&str, &str); 16] = [
     ("level", "this level or a graver one"),
 ];
 pub(super) const TIMES: [(&str, &str); 2] =
-    [("since", "15m, 1h, 7d, 2026-11-23 or an RFC 3339 time"), ("until", "before this time")];
+    [("since", "15m, 1h30m, 7d, 2026-11-23 or an RFC 3339 time"), ("until", "before this time")];
 const EXPLAIN: (&str, &str) = ("explain", "true tells what was read and left out");
+const BODIES: (&str, &str) =
+    ("bodies", "false looks for words in records only, as it is for viewer and operator");
 
 /// The parameters of a route on top of those of every search.
 const fn with_filters<const N: usize, const M: usize>(
@@ -36,7 +38,7 @@ const fn with_filters<const N: usize, const M: usize>(
     all
 }
 
-pub(super) const SEARCH: [(&str, &str); 24] = with_filters([
+pub(super) const SEARCH: [(&str, &str); 25] = with_filters([
     ("limit", "1 to 1000, 100 by default; more as JSON lines or CSV, for auditor and admin"),
     ("cursor", "next_cursor of the page before"),
     ("order", "desc, the newest first, or asc"),
@@ -45,10 +47,11 @@ pub(super) const SEARCH: [(&str, &str); 24] = with_filters([
     TIMES[0],
     TIMES[1],
     EXPLAIN,
+    BODIES,
 ]);
 pub(super) const TAIL: [(&str, &str); 17] =
     with_filters([("cursor", "tail_cursor of a search, or the id of an event")]);
-pub(super) const STATS: [(&str, &str); 23] = with_filters([
+pub(super) const STATS: [(&str, &str); 24] = with_filters([
     ("fn", "count, sum(cost_usd), p95(duration_ms) and so on, with commas"),
     ("by", "up to three fields to group by"),
     ("bucket", "figures for each span of time: 5m, 1h, 1d"),
@@ -56,4 +59,5 @@ pub(super) const STATS: [(&str, &str); 23] = with_filters([
     TIMES[0],
     TIMES[1],
     EXPLAIN,
+    BODIES,
 ]);

@@ -59,6 +59,10 @@ async fn scenario(server: &Server, route: &Route, at: usize) -> Scenario {
             };
             (ask(method, route.path), (target.0, target.1.to_owned()))
         }
+        ("POST", "/manage/audit/tag") => {
+            let leaked = json!({ "credential": "sk-leaked-canary-0123456789" });
+            (body("", leaked), ("setting", "credential_tag_key".into()))
+        }
         ("POST", "/manage/logs/prune") => (body("", json!({})), ("segment", "all".into())),
         ("POST", "/manage/logs/erase") => {
             (body("", json!({ "project_id": project })), ("project", project))

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use dataplane::provider::{BaseUrl, Propagate, Provider, Providers, Timeouts};
 use domain::{
-    audit::{Actor, EntryContext},
+    audit::{Action, Actor, EntryContext},
     context::RequestIds,
     ids::InstanceId,
     provider::ProviderKind,
@@ -33,7 +33,10 @@ use uuid::Uuid;
 use super::super::{Management, Origin, Settings};
 use crate::{
     directory::{Config, TokenDirectory},
-    manage::{Manage, credentials::Credentials, reading::Reader, segments::Segments},
+    events::Events,
+    manage::{
+        Manage, credentials::Credentials, entered::Said, reading::Reader, segments::Segments,
+    },
     metrics::Metrics,
     readiness::Readiness,
     system::SystemRng,
@@ -142,11 +145,12 @@ async fn management(
     dir: &std::path::Path,
     clock: Arc<ManualClock>,
     readiness: Arc<Readiness>,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
+    (tasks, stop): (&TaskTracker, &CancellationToken),
     journal: Arc<Journal>,
+    reasons_required: Vec<Action>,
 ) -> Arc<Management> {
     let store = open_store(dir, Arc::clone(&clock)).await;
+    let events = Events::in_database(store.clone(), clock.clone());
     let providers = providers();
     let directory = TokenDirectory::start(
         store.clone(),
@@ -165,6 +169,9 @@ async fn management(
         levels: LevelControl::new(TraceLevel::Info),
         segments: segments(dir, Arc::clone(&clock)),
         reader: reader(dir, journal, stop),
+        events,
+        said: Said::default(),
+        reasons_required,
         clock,
         rng: Arc::new(SystemRng),
         default_provider: "openai".into(),
@@ -187,6 +194,11 @@ async fn management(
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::start_asking(Vec::new()).await
+    }
+
+    /// One that wants a reason for some actions.
+    pub(crate) async fn start_asking(reasons_required: Vec<Action>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(START));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -195,7 +207,9 @@ impl Server {
         let journal = journal(dir.path(), &clock);
         let ready = Arc::clone(&readiness);
         let kept = Arc::clone(&journal);
-        let management = management(dir.path(), clock.clone(), ready, &tasks, &stop, kept).await;
+        let management =
+            management(dir.path(), clock.clone(), ready, (&tasks, &stop), kept, reasons_required)
+                .await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(accept(listener, Arc::clone(&management), stop.clone()));

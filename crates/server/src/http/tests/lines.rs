@@ -206,6 +206,8 @@ async fn wrong_questions_are_refused_with_their_place() {
     check("/manage/logs/tail?cursor=1.2", "cursor is not one of ours").await;
     check("/manage/logs?since=yesterdayish", "since: expected").await;
     check("/manage/logs?until=2026-13-45", "until: expected").await;
+    check("/manage/logs?since=1h&until=2h", "nothing lies between since=").await;
+    check("/manage/usage?since=2026-11-24&until=2026-11-23", "nothing lies between since=").await;
     check("/manage/logs?stream=bodies", "stream must be").await;
     check("/manage/logs?order=up", "order must be").await;
     check("/manage/logs?context=100000", "context must be 0 to 1000").await;
@@ -219,6 +221,9 @@ async fn wrong_questions_are_refused_with_their_place() {
     check("/manage/usage?group_by=day,day", "group_by takes").await;
     let nested = format!("{}a{}", "(".repeat(1000), ")".repeat(1000));
     check(&format!("/manage/logs?q={nested}"), "\"parameter\":\"q\"").await;
+    let long = "a".repeat(30 * 1024);
+    server.ok(get(&format!("/manage/logs?q={long}"))).await;
+    check(&format!("/manage/logs?q={long}{long}"), "longer than 32 KiB").await;
     let long = "a".repeat(100_000);
     let reply = server.call(get(&format!("/manage/logs?q={long}"))).await;
     assert!([400, 414, 431].contains(&reply.status), "{}", reply.head);
@@ -239,14 +244,19 @@ async fn the_audit_tells_of_it() {
     server.ok(get("/manage/logs/stats?by=model")).await;
     server.ok(get("/manage/usage")).await;
     server.ok(get("/manage/requests/r-1")).await;
-    assert_eq!(server.entries(Action::LogsSearch).await, 4);
+    let told = server.ok(get("/manage/requests/019AAF10-0001-7000-8000-000000000001")).await;
+    assert_eq!(told.body["records"][0]["request_id"], "r-1", "in capitals: {}", told.raw);
+    assert_eq!(server.entries(Action::LogsSearch).await, 5);
     server.clock.advance_micros(601_000_000);
     server.ok(get("/manage/logs?q=status:200")).await;
-    assert_eq!(server.entries(Action::LogsSearch).await, 5);
+    assert_eq!(server.entries(Action::LogsSearch).await, 6);
     // Without the database: what was found before is found still, but nothing
     // is exported without its entry.
     std::fs::remove_file(server.dir.path().join("llm-proxy.db")).unwrap();
     server.ok(get("/manage/logs?q=model:gpt-4o")).await;
+    let words = server.call(get("/manage/logs?q=words")).await;
+    assert_eq!(words.text("code"), "audit_unavailable", "words look into bodies: {}", words.raw);
+    server.ok(get("/manage/logs?q=words&bodies=false")).await;
     let export = get("/manage/logs").header("accept", "application/x-ndjson");
     let refused = server.call(export).await;
     assert_eq!((refused.status, refused.text("code").as_str()), (503, "audit_unavailable"));

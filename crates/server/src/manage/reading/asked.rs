@@ -47,6 +47,8 @@ pub struct Asked {
     /// Of each line, with commas.
     pub fields: Option<String>,
     pub explain: bool,
+    /// Whether words are looked for in captured bodies by those who may.
+    pub bodies: Option<bool>,
 }
 
 impl Asked {
@@ -61,8 +63,8 @@ impl Asked {
         })?;
         let mut search = Search::new(expr);
         search.streams = self.streams(streams)?;
-        search.since = moment("since", self.since.as_deref(), now)?;
-        search.until = moment("until", self.until.as_deref(), now)?;
+        (search.since, search.until) = span(self.since.as_deref(), self.until.as_deref(), now)?;
+        search.bodies = self.bodies.unwrap_or(true);
         search.order = match self.order.as_deref() {
             None | Some("desc" | "newest") => Order::NewestFirst,
             Some("asc" | "oldest") => Order::OldestFirst,
@@ -117,14 +119,25 @@ pub(super) fn misplaced(parameter: impl Into<String>, error: QueryError) -> Erro
     Error::invalid(format!("{parameter}: {text}")).at(parameter, error.at, error.suggestion)
 }
 
-pub(super) fn moment(
-    name: &'static str,
-    text: Option<&str>,
+/// The time between two parameters. None at all is a mistake, not an answer.
+pub(super) fn span(
+    since: Option<&str>,
+    until: Option<&str>,
     now: Timestamp,
-) -> Result<Option<Timestamp>> {
+) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
+    let (since, until) = (moment("since", since, now)?, moment("until", until, now)?);
+    match since.zip(until) {
+        Some((since, until)) if since >= until => {
+            Err(Error::invalid(format!("nothing lies between since={since} and until={until}")))
+        }
+        _ => Ok((since, until)),
+    }
+}
+
+fn moment(name: &'static str, text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>> {
     let Some(text) = text else { return Ok(None) };
     let wrong = || {
-        let what = "expected 15m, 1h, 7d, 2026-11-23 or 2026-11-23T10:00Z";
+        let what = "expected 15m, 1h30m, 7d, 2026-11-23 or 2026-11-23T10:00Z";
         Error::invalid(format!("{name}: {what}")).at(name.to_owned(), 0..text.len(), None)
     };
     parse_time(text, now).map(Some).ok_or_else(wrong)

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Asked, Cancel, Form, SEARCH_TIME_MAX, Subject,
-    asked::{misplaced, moment, number},
+    asked::{misplaced, number, span},
     bounded, missing, read,
     search::{close, member},
     searched,
@@ -81,7 +81,7 @@ pub async fn stats(
     let by = figures.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
     let measures = figures.measures.as_deref().unwrap_or("count");
     subject.query = format!("{} | {measures}{by}", subject.query);
-    searched(manage, caller, &subject).await;
+    searched(manage, caller, &subject).await?;
     let (data_dir, explain) = (manage.reader.data_dir.clone(), asked.explain);
     let (question, table, report, begun) = read(manage, move |sources| {
         let begun = Instant::now();
@@ -206,15 +206,16 @@ pub async fn usage(
     let (names, stats) = grouped(group_by)?;
     let now = manage.clock.now();
     let question = Asked::default().search(now, &[Stream::Record])?;
+    let (since, until) = span(asked.since.as_deref(), asked.until.as_deref(), now)?;
     let question = Search {
-        since: moment("since", asked.since.as_deref(), now)?,
-        until: moment("until", asked.until.as_deref(), now)?,
+        since,
+        until,
         limit: Some(ROWS_MAX),
         ..bounded(question, caller, waiting, SEARCH_TIME_MAX)
     };
     let mut subject = Subject::of(&question);
     subject.query = format!("usage by {}", names.join(","));
-    searched(manage, caller, &subject).await;
+    searched(manage, caller, &subject).await?;
     let data_dir = manage.reader.data_dir.clone();
     let (question, table, report, begun) = read(manage, move |sources| {
         let begun = Instant::now();

@@ -36,7 +36,7 @@ pub async fn request(
     let question = Search { streams: Stream::ALL.to_vec(), ..Search::new(Expr::All) };
     let question = bounded(question, caller, waiting, SEARCH_TIME_MAX);
     let subject = Subject { query: format!("request {id}"), ..Subject::of(&question) };
-    searched(manage, caller, &subject).await;
+    searched(manage, caller, &subject).await?;
     let reads_bodies = wants_bodies && Permission::ReadBodies.granted_to(caller.role);
     let data_dir = manage.reader.data_dir.clone();
     let (fs, dir) = (Arc::clone(&manage.reader.fs), data_dir.clone());

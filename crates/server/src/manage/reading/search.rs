@@ -47,7 +47,7 @@ pub async fn search(
     let question = asked.search(manage.clock.now(), Stream::ALL)?;
     let (limit, columns) = (asked.limit(Form::Json)?, asked.columns()?);
     let question = bounded(question, caller, waiting, SEARCH_TIME_MAX);
-    searched(manage, caller, &Subject::of(&question)).await;
+    searched(manage, caller, &Subject::of(&question)).await?;
     let reader = &manage.reader;
     let place = (reader.data_dir.clone(), reader.instance.clone());
     let explain = asked.explain;
@@ -171,6 +171,7 @@ pub(super) fn close(
     let searched = json!({
         "query": question.expr.to_string(),
         "streams": streams,
+        "bodies": question.bodies,
         "segments_total": report.segments_total,
         "segments_opened": report.segments_opened,
         "rows_scanned": report.rows_scanned,
@@ -202,7 +203,8 @@ pub async fn export(
         Search { limit: Some(limit), ..bounded(question, caller, &gone.cancel(), EXPORT_TIME_MAX) };
     let name = if form == Form::Csv { "csv" } else { "ndjson" };
     let draft = Subject::of(&question).draft(Action::LogsExport);
-    entered(manage, caller, draft.detail(Detail::Format(Word::lossy(name)))).await?;
+    let draft = draft.detail(Detail::Format(Word::lossy(name)));
+    entered(manage, caller, draft).await?;
     let reader = &manage.reader;
     let place = reader.turn(&reader.exports).await?;
     let (fs, data_dir) = (Arc::clone(&reader.fs), reader.data_dir.clone());

@@ -76,6 +76,8 @@ pub async fn tail(
     let asked = Asked { cursor: None, ..asked.clone() };
     let mut question = asked.search(manage.clock.now(), Stream::ALL)?;
     question.projects = caller.project_ids();
+    // Bodies come apart from the lines that are followed.
+    question.bodies = false;
     let reader = &manage.reader;
     let mut place = match cursor {
         Some(cursor) => cursor.parse()?,
@@ -91,7 +93,7 @@ pub async fn tail(
     let slot = Arc::clone(&reader.tails)
         .try_acquire_owned()
         .map_err(|_| Error::new(Kind::Busy, "too many tails are followed; end one or try again"))?;
-    searched(manage, caller, &Subject::of(&Search { ..question.clone() })).await;
+    searched(manage, caller, &Subject::of(&Search { ..question.clone() })).await?;
     let follower = (reader.follow)(place.seq);
     let (cancel, stopping) = (gone.cancel(), reader.stopping.clone());
     outlet::begin(gone, move |outlet| {

@@ -9,7 +9,7 @@ use std::{
 use domain::query::Stats;
 use logstore::{
     engine::{Order, Search, Table},
-    foreign::{self, Input, Report, Take},
+    foreign::{self, Input, Report, Tail, Take},
     fs::Fs,
 };
 
@@ -70,8 +70,18 @@ fn straight(
     take: Take,
     visit: &mut Visit<'_>,
 ) -> Result<Answer, Trouble> {
+    through(fs, inputs(paths), question, take, visit)
+}
+
+fn through(
+    fs: &Arc<dyn Fs>,
+    inputs: Vec<Input<'_>>,
+    question: &Search,
+    take: Take,
+    visit: &mut Visit<'_>,
+) -> Result<Answer, Trouble> {
     let report = visiting(visit, |visit| {
-        Ok(foreign::search(fs, inputs(paths), &asked(question, take), &mut |hit| {
+        Ok(foreign::search(fs, inputs, &asked(question, take), &mut |hit| {
             let foreign::Hit { line, context, gap, at_once, .. } = hit;
             visit(Found { line, context, gap, at_once })
         })?)
@@ -104,7 +114,30 @@ fn reversed(
     Ok(answer)
 }
 
-fn inputs(paths: &[PathBuf]) -> Vec<Input> {
+/// Visits the lines of one file that match, and those that are written to it
+/// from now on, whatever file takes its name, until told to stop.
+pub(super) fn follow(
+    fs: &Arc<dyn Fs>,
+    path: &Path,
+    question: &Search,
+    stop: &dyn Fn() -> bool,
+    visit: &mut Visit<'_>,
+) -> Result<Answer, Trouble> {
+    let tail = Tail::open(fs, path, stop)
+        .map_err(|source| Trouble::Unreadable { path: path.to_owned(), source })?;
+    let inputs = vec![Input::Stream(path.to_owned(), Box::new(tail))];
+    through(fs, inputs, question, Take::All, visit)
+}
+
+/// Whether none of the files is there.
+pub(super) fn are_missing(fs: &Arc<dyn Fs>, paths: &[PathBuf]) -> bool {
+    paths.iter().all(|path| {
+        let there = fs.is_regular(path);
+        path != Path::new("-") && there.is_err_and(|it| it.kind() == io::ErrorKind::NotFound)
+    })
+}
+
+fn inputs(paths: &[PathBuf]) -> Vec<Input<'static>> {
     let input = |path: &PathBuf| match path == Path::new("-") {
         true => Input::Stream(PathBuf::from("standard input"), Box::new(io::stdin())),
         false => Input::File(path.clone()),

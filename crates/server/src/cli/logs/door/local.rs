@@ -1,6 +1,6 @@
 //! The lines of a data directory.
 
-use std::{ops::ControlFlow, path::Path, sync::Arc};
+use std::{io, ops::ControlFlow, path::Path, sync::Arc};
 
 use domain::{
     query::{Expr, Stats},
@@ -18,12 +18,17 @@ use crate::manage::story;
 /// beyond it the files are read twice.
 const HELD_BYTES_MAX: usize = 64 << 20;
 
-pub(super) fn check(data_dir: &Path) -> Result<(), Trouble> {
-    let places = [logstore::journal_dir(data_dir), data_dir.join("logs")];
-    match places.iter().any(|place| place.is_dir()) {
-        true => Ok(()),
-        false => Err(Trouble::Nothing(data_dir.to_owned())),
+pub(super) fn check(fs: &Arc<dyn Fs>, data_dir: &Path) -> Result<(), Trouble> {
+    let mut found = false;
+    for place in [logstore::journal_dir(data_dir), data_dir.join("logs")] {
+        match fs.list(&place) {
+            Ok(_) => found = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Whoever may not look must not be told that there is nothing.
+            Err(source) => return Err(Trouble::Unreadable { path: place, source }),
+        }
     }
+    if found { Ok(()) } else { Err(Trouble::Nothing(data_dir.to_owned())) }
 }
 
 pub(super) fn search(

@@ -1,5 +1,6 @@
 //! The lines of a server elsewhere, through its management API: pages for
-//! searches, events for what comes.
+//! searches, events for what comes. Every line is handed on as it was sent, byte
+//! for byte.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,7 @@ use http::StatusCode;
 use http_body_util::BodyExt as _;
 use logstore::engine::{Cell, Column, Order, Position, Search, Table};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::{Answer, Found, Tale, Trouble, Visit};
 use crate::{cli::client::Client, manage::story::StoryLine, render::Line};
@@ -38,7 +39,7 @@ pub struct Remote {
 
 #[derive(Deserialize)]
 struct Page {
-    items: Vec<Line>,
+    items: Vec<Box<RawValue>>,
     next_cursor: Option<String>,
     #[serde(default)]
     neighbours: Vec<usize>,
@@ -74,11 +75,11 @@ struct Heading {
 
 #[derive(Deserialize)]
 struct Told {
-    records: Vec<Line>,
-    traces: Vec<Line>,
-    entries: Vec<Line>,
-    bodies: Vec<Line>,
-    siblings: Vec<Line>,
+    records: Vec<Box<RawValue>>,
+    traces: Vec<Box<RawValue>>,
+    entries: Vec<Box<RawValue>>,
+    bodies: Vec<Box<RawValue>>,
+    siblings: Vec<Box<RawValue>>,
     cut: bool,
     missing: Vec<String>,
 }
@@ -133,7 +134,7 @@ impl Remote {
             let page = self.page(question, &more)?;
             for (at, line) in page.items.iter().enumerate() {
                 let context = page.neighbours.contains(&at);
-                visit(Found::of(&line.to_json(), context))?;
+                visit(Found::of(line.get().as_bytes(), context))?;
             }
             answer.matched += page.matched;
             for missing in page.missing {
@@ -222,7 +223,7 @@ impl Remote {
         lines.sort_by_key(|line| line.position.ts);
         let matched = lines.len() as u64;
         let answer = Answer { matched, missing: told.missing, ..Answer::default() };
-        let bodies = told.bodies.iter().map(Line::to_json).collect();
+        let bodies = told.bodies.iter().map(|body| body.get().as_bytes().to_vec()).collect();
         Ok(Tale { lines, bodies, cut: told.cut, answer })
     }
 
@@ -235,7 +236,16 @@ impl Remote {
         stop: &dyn Fn() -> bool,
         visit: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), Trouble> {
+        let until = question.until;
         let question = Search { since: None, until: None, ..question.clone() };
+        // The server follows without end; what began too late is left out here.
+        let visit = &mut |line: &[u8]| {
+            let ts = || Line::parse(line).text("ts").and_then(Timestamp::parse);
+            match until.is_some_and(|until| ts().is_some_and(|ts| ts >= until)) {
+                true => Ok(()),
+                false => visit(line),
+            }
+        };
         let mut place = tail.map(str::to_owned);
         let mut failed = 0;
         while !stop() {
@@ -349,7 +359,8 @@ fn decimal(text: &str) -> Option<Cell> {
     Some(Cell::Decimal(sign * nanos))
 }
 
-fn story_line(line: &Line, sibling: bool) -> StoryLine {
+fn story_line(raw: &RawValue, sibling: bool) -> StoryLine {
+    let line = Line::parse(raw.get().as_bytes());
     let stream = line.text("stream").and_then(Stream::parse).unwrap_or(Stream::Record);
     let ts = line.text("ts").and_then(Timestamp::parse).unwrap_or(Timestamp::EPOCH);
     let instance = line.text("instance").and_then(InstanceId::parse);
@@ -357,7 +368,7 @@ fn story_line(line: &Line, sibling: bool) -> StoryLine {
         .unwrap_or_else(|| InstanceId::parse("unknown").expect("letters are an instance's name"));
     // Lines are told in time order; their numbers stay with the server.
     let position = Position { ts, instance, seq: 0 };
-    StoryLine { stream, position, line: line.to_json(), sibling }
+    StoryLine { stream, position, line: raw.get().as_bytes().to_vec(), sibling }
 }
 
 /// The question as the API takes it.
