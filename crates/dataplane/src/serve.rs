@@ -50,6 +50,7 @@ pub struct Begun {
 /// Begins the record of a request, or gives the request back: its path is not the
 /// data plane's. No future: a connection that ends right behind the head drops
 /// its futures before they are polled, and the request would leave nothing.
+#[expect(clippy::result_large_err, reason = "what is given back is what came, moved once")]
 pub fn begin(
     plane: &Arc<Plane>,
     request: Request<Incoming>,

@@ -1,39 +1,15 @@
 //! What goes wrong, and the words in which it is told.
 
+use std::sync::LazyLock;
+
 use domain::record::Outcome;
 
 use crate::dice::{Dice, Weighted};
 
 /// Words that hardly any line has: what somebody searches for who remembers one
 /// word of an error.
-pub const RARE_WORDS: &[&str] = &[
-    "axolotl",
-    "basalt",
-    "calliope",
-    "dirigible",
-    "ermine",
-    "fjord",
-    "gondola",
-    "halcyon",
-    "isthmus",
-    "jacaranda",
-    "kestrel",
-    "lapwing",
-    "manganese",
-    "nacre",
-    "obsidian",
-    "pangolin",
-    "quokka",
-    "rhubarb",
-    "sextant",
-    "tamarisk",
-    "umbra",
-    "vellum",
-    "wolfram",
-    "xylem",
-    "yarrow",
-    "zeppelin",
-];
+pub static RARE_WORDS: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| include_str!("rare-words.txt").lines().collect());
 /// How many of a million failures name one of them.
 const RARE_PER_MILLION: u64 = 5_000;
 
@@ -203,7 +179,7 @@ pub fn tell(failing: &Failing, dice: &Dice) -> String {
     }
     if dice.below(1_000_000) < RARE_PER_MILLION {
         text.push_str("; see incident ");
-        text.push_str(dice.pick(RARE_WORDS));
+        text.push_str(dice.pick(&RARE_WORDS));
     }
     text
 }
@@ -218,7 +194,7 @@ mod tests {
         let failures = Failures::default();
         let texts: Vec<String> = (0..50_000).map(|_| tell(failures.draw(&dice), &dice)).collect();
         assert!(texts.iter().all(|text| !text.contains(['#', '@'])));
-        for word in RARE_WORDS {
+        for word in RARE_WORDS.iter() {
             let found = texts.iter().filter(|text| text.contains(word)).count();
             assert!(found < 40, "{word}: {found}");
         }

@@ -41,34 +41,7 @@ const QUICK_RECORDS: u64 = 60_000;
 const COPIES: u32 = 20;
 const PEAK_MB: f64 = 256.0;
 /// As the generator has them: at least one of them is in any data.
-const RARE_WORDS: &[&str] = &[
-    "axolotl",
-    "basalt",
-    "calliope",
-    "dirigible",
-    "ermine",
-    "fjord",
-    "gondola",
-    "halcyon",
-    "isthmus",
-    "jacaranda",
-    "kestrel",
-    "lapwing",
-    "manganese",
-    "nacre",
-    "obsidian",
-    "pangolin",
-    "quokka",
-    "rhubarb",
-    "sextant",
-    "tamarisk",
-    "umbra",
-    "vellum",
-    "wolfram",
-    "xylem",
-    "yarrow",
-    "zeppelin",
-];
+const RARE_WORDS: &str = include_str!("../../../crates/generator/src/rare-words.txt");
 
 /// What the command line asks for.
 pub struct Options {
@@ -126,7 +99,7 @@ fn measure(options: &Options) -> Result<Report> {
         parts: Vec::new(),
         figures: written_figures(&data)?,
     };
-    let known = Known::look(&mut duck, RARE_WORDS)?;
+    let known = Known::look(&mut duck, &RARE_WORDS.lines().collect::<Vec<_>>())?;
     let mut bench = Bench {
         data: &data,
         ours: Ours::new(&binary, &data.sealed),
