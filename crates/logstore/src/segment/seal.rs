@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    Dataset, Decoder, SegmentError, SegmentInfo, SegmentWriter,
+    Dataset, Decoder, PAGE_ROWS, SegmentError, SegmentInfo, SegmentWriter,
     decode::{self, Head},
     ids::read_exact,
     write::{SealOptions, date_of},
@@ -25,8 +25,6 @@ use crate::{
     scan::{Damage, Scanner},
 };
 
-/// Lines that are decoded together: small pieces, small buffers.
-const DECODED_ROWS: usize = 2048;
 /// Bytes of lines that end a batch before its rows do.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
 /// Pieces of the journal in memory on the second walk.
@@ -91,7 +89,7 @@ pub fn seal(
                 decoder.push_opaque(text, line.seq, line.ts);
                 sealed.opaque += 1;
             }
-            if decoder.rows() == DECODED_ROWS || decoder.bytes() >= BATCH_BYTES {
+            if decoder.rows() == PAGE_ROWS || decoder.bytes() >= BATCH_BYTES {
                 writer.write(&decoder.finish())?;
             }
         }
