@@ -65,6 +65,13 @@ impl Follower {
         self
     }
 
+    /// Goes on behind line `seq` instead.
+    pub fn back_to(mut self, seq: u64) -> Self {
+        self.cursor.seq = seq;
+        self.file = None;
+        self
+    }
+
     /// Everything up to here was delivered.
     pub fn cursor(&self) -> &Cursor {
         &self.cursor

@@ -36,7 +36,7 @@ use domain::secret::Secret;
 
 use self::client::Client;
 use crate::{
-    app::{Ground, alone::Alone},
+    app::{Ground, alone::Alone, recover::Order},
     config::{Config, Environment},
     system::SystemClock,
 };
@@ -86,13 +86,7 @@ pub enum Command {
         command: key::KeyCommand,
     },
     Logs(logs::LogsCommand),
-    /// Ask the audit log
-    Audit {
-        #[command(flatten)]
-        place: Place,
-        #[command(subcommand)]
-        command: audit::AuditCommand,
-    },
+    Audit(Box<audit::AuditArgs>),
     /// Look after the database
     #[command(subcommand)]
     Db(db::DbCommand),
@@ -201,15 +195,7 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             };
             place.manage(environment, file, out, work)
         }
-        Command::Audit { place, command: audit::AuditCommand::Tree(command) } => {
-            Ok(audit::tree::run(&command, place.url.as_deref(), environment, file, out))
-        }
-        Command::Audit { place, command } => {
-            let work = async |client: &Client, around: &mut input::Surroundings<'_>| {
-                audit::run(command, client, around).await
-            };
-            place.manage(environment, file, out, work)
-        }
+        Command::Audit(args) => ask_audit(*args, environment, file, out),
         Command::Key { place, command } => {
             let work = async |client: &Client, around: &mut input::Surroundings<'_>| {
                 key::run(command, client, around).await
@@ -217,6 +203,34 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
             place.manage(environment, file, out, work)
         }
     }
+}
+
+/// `audit` may name its data directory, and has orders that no server takes.
+fn ask_audit(
+    args: audit::AuditArgs,
+    environment: &Environment,
+    file: Option<&Path>,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    let audit::AuditArgs { place, data_dir, command } = args;
+    let mut environment = environment.clone();
+    if let Some(data_dir) = data_dir {
+        environment.insert("DATA_DIR".to_owned(), data_dir.display().to_string());
+    }
+    let order = match command {
+        audit::AuditCommand::Rebuild => Order::Rebuild,
+        audit::AuditCommand::Recover => Order::Recover,
+        audit::AuditCommand::Tree(command) => {
+            return Ok(audit::tree::run(&command, place.url.as_deref(), &environment, file, out));
+        }
+        command => {
+            let work = async |client: &Client, around: &mut input::Surroundings<'_>| {
+                audit::run(command, client, around).await
+            };
+            return place.manage(&environment, file, out, work);
+        }
+    };
+    in_runtime(audit::recover::run(order, &environment, file, out))
 }
 
 /// `logs` tells of its troubles itself and always ends with a status as grep's.

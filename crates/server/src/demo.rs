@@ -183,10 +183,12 @@ async fn show(
     let calls = if sample.is_some() { sample_calls() } else { real_calls() };
     let sent = send_all(proxy, cast, run_id, calls).await?;
     let records = settled_records(proxy, run_id, sent.len()).await?;
+    let tree = proxy.tree().await?;
     let (books, entries) = (proxy.books(), proxy.entries().await?);
     let ledger = sample.map(SampleProvider::ledger);
     let mut failures = verify::disagreements(&sent, &records, ledger);
     failures.extend(verify::check_accounts(&books, &entries, Cast::TOKENS));
+    failures.extend(tree.findings.iter().map(|finding| format!("audit: {finding}")));
     let provider_text = match sample {
         Some(provider) => format!("{}  (built-in sample provider)", provider.url()),
         None => "OpenAI".into(),
@@ -199,6 +201,7 @@ async fn show(
         provider: &provider_text,
         records: &records,
         entries: &entries,
+        tree: &tree,
         books,
         failures: &failures,
         paint: Paint { colours },

@@ -55,7 +55,7 @@ use crate::{
         entered,
         error::{Error, Kind, Result},
         ping::Ping,
-        reading::{Cancel, Form, Gone},
+        reading::{Cancel, Form, Gone, entries},
     },
     metrics::Metrics,
     readiness::Readiness,
@@ -112,7 +112,7 @@ pub struct Management {
 /// Everything a handler gets.
 pub struct Call {
     pub caller: Caller,
-    /// The `{id}` of the path.
+    /// The `{id}` of the path, or all that is left of it.
     pub id: Option<String>,
     pub query: Query,
     pub body: Bytes,
@@ -276,10 +276,14 @@ async fn run(
     if let Some(action) = route.action {
         entered::check_reason(&management.manage, &caller, action)?;
     }
-    let query = Query::parse(parts.uri.query())?;
+    let mut query = Query::parse(parts.uri.query())?;
+    let wants_receipt = route.action.is_some() && query.boolean("receipt")?.unwrap_or(false);
     let params = RawPathParams::from_request_parts(&mut parts, &()).await;
     let id = params.ok().and_then(|params| {
-        params.iter().find(|(name, _)| *name == "id").map(|(_, value)| value.to_owned())
+        params
+            .iter()
+            .find(|(name, _)| ["id", "path"].contains(name))
+            .map(|(_, value)| value.to_owned())
     });
     let expected_version = if_match(&parts.headers)?;
     let (wants_json, form) = (wants(&parts.headers, "application/json"), form(&parts.headers));
@@ -300,12 +304,26 @@ async fn run(
         if let Some(look) = look {
             look.enter(&management.manage).await?;
         }
-        Ok(reply)
+        Ok(if wants_receipt { with_receipt(&management.manage, reply).await } else { reply })
     };
     let task = tasks.spawn_on(Scoped::inherit(work), &runtime);
     task.await.unwrap_or_else(|panic| {
         Err(Error::new(Kind::Internal, "something went wrong on our side").with_source(panic))
     })
+}
+
+/// Waits for the place of the change's entry in the tree. The change is made: a
+/// receipt that takes too long is left out, not an error.
+async fn with_receipt(manage: &Manage, reply: Reply) -> Reply {
+    let Some(id) = reply.audit_id() else { return reply };
+    let receipt = match entries::receipt_of(manage, id).await {
+        Ok(receipt) => receipt,
+        Err(error) => {
+            tracing::warn!(cause = error.chain(), "a receipt could not be made");
+            None
+        }
+    };
+    reply.with_member("receipt", receipt.into())
 }
 
 impl Management {

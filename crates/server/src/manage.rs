@@ -21,6 +21,7 @@ pub mod segments;
 pub mod tags;
 pub mod story;
 pub mod tokens;
+pub mod tree;
 pub mod validate;
 pub mod verify;
 
@@ -46,6 +47,7 @@ pub struct Manage {
     pub levels: Arc<LevelControl>,
     pub segments: segments::Segments,
     pub reader: reading::Reader,
+    pub tree: tree::Tree,
     pub events: Events,
     /// Looks that left their entry lately.
     pub said: entered::Said,

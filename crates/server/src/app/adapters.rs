@@ -25,6 +25,7 @@ use store::Store;
 
 use crate::{
     delivery::Lines,
+    directory::TokenDirectory,
     events::{Events, Mailbox, uses::UseObserver},
     metrics::{Books, Kind, Metrics, MetricsError, Reading},
     readiness::{Check, Readiness},
@@ -199,6 +200,15 @@ pub fn watch_journal(readiness: &Readiness, intake: &Intake) {
         Some(logstore::Failure::DiskFull) => Err("the disk is full".to_owned()),
         _ => Ok(()),
     });
+}
+
+/// What must work for this instance to be ready.
+pub fn readiness(intake: &Intake, directory: &Arc<TokenDirectory>) -> Arc<Readiness> {
+    let readiness = Readiness::new();
+    watch_journal(&readiness, intake);
+    let directory = Arc::clone(directory);
+    readiness.watch(Check::Audit, move || directory.health());
+    readiness
 }
 
 /// Everything that the journal counts, on the page of metrics.

@@ -10,7 +10,11 @@ use std::sync::Arc;
 use store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Ground, StartError, VERSION, reading, segments, server};
+use super::{
+    Ground, StartError, VERSION, reading, segments,
+    sequencer::{self, Sequencer},
+    server,
+};
 use crate::{
     directory::{self, TokenDirectory},
     events::Events,
@@ -23,6 +27,7 @@ use crate::{
 pub struct Alone {
     pub management: Arc<Management>,
     store: Store,
+    sequencer: Sequencer,
     /// Use cases under way.
     changes: TaskTracker,
     tasks: TaskTracker,
@@ -53,8 +58,10 @@ impl Alone {
         };
         let segments = segments::alone(&ground, &store, &catalog, runtime);
         let reader = reading::alone(&ground, stop.clone());
+        let sequencer = sequencer::alone(&ground, &store).await?;
+        let tree = sequencer.tree.clone();
         let events = Events::in_database(store.clone(), Arc::clone(&ground.clock));
-        let manage = server::manage(&ground, &store, &directory, (segments, reader), events);
+        let manage = server::manage(&ground, &store, &directory, (segments, reader, tree), events);
         let http = Settings {
             metrics_path: None,
             metrics_token: None,
@@ -64,7 +71,7 @@ impl Alone {
         let metrics = Arc::new(Metrics::new(VERSION, ground.instance.as_str())?);
         let readiness = Readiness::new();
         let management = Management::new(manage, http, readiness, metrics, changes.clone());
-        Ok(Self { management, store, changes, tasks, stop, ground })
+        Ok(Self { management, store, sequencer, changes, tasks, stop, ground })
     }
 
     /// Waits for what was begun, then closes the store.
@@ -74,6 +81,7 @@ impl Alone {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.sequencer.stop().await;
         self.store.close().await;
         self.ground.traces.flush(server::DELIVERY_TIMEOUT);
     }

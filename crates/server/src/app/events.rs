@@ -125,7 +125,14 @@ pub async fn started(
             .detail(Detail::Interrupted(recovery.interrupted));
         events.enter(Event::of_system(draft)).await.map_err(unwritten)?;
     }
-    Ok(config_changed(store, digest).await?)
+    match config_changed(store, digest).await {
+        // The database is another than the audit tree's: it is told of later.
+        Err(error) if error.kind() == store::ErrorKind::AuditUnavailable => {
+            tracing::error!(%error, "the configuration could not be entered in the audit log");
+            Ok(())
+        }
+        changed => Ok(changed?),
+    }
 }
 
 /// The time before a crash whose refusals nobody may have counted.

@@ -1,7 +1,13 @@
 //! The catalog of segments as this process runs it: what it may drop, whom it
 //! tells, and how the journal's end is sealed when somebody asks.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use dataplane::plane::Plane;
 use domain::audit::{Action, Actor, Detail, EntryContext, EntryDraft, TargetKind, Word};
@@ -63,12 +69,15 @@ pub fn required(
     journal: &Arc<Journal>,
     counter: &Arc<UsageCounter>,
     delivered: Reached,
-    mailbox: &Mailbox,
+    (mailbox, sequenced): (&Mailbox, Arc<AtomicU64>),
 ) -> impl Fn() -> u64 + Send + Sync + Clone + use<> {
     let (journal, counter) = (Arc::clone(journal), Arc::clone(counter));
     let mailbox = mailbox.clone();
     // Read first: what is committed later is nobody's business in this look.
-    move || counter.settled(journal.committed()).min(delivered.seq()).min(mailbox.needed())
+    move || {
+        let counted = counter.settled(journal.committed()).min(delivered.seq());
+        counted.min(mailbox.needed()).min(sequenced.load(Ordering::Relaxed))
+    }
 }
 
 /// Starts the sealer's thread.
@@ -142,7 +151,9 @@ pub fn alone(ground: &Ground, store: &Store, catalog: &Arc<Catalog>, runtime: Ha
         let closed_to = journal.closed_to();
         sealing.seal_closed(closed_to)?;
         let shown = super::adapters::kept_seq(&dir, &instance, delivers_file);
-        sealing.drop_sealed(counter.settled(journal.committed()).min(shown))?;
+        // Entries that were born there reach the database when a server starts.
+        let taken = runtime.block_on(store.audit_cursor(&instance)).map_err(counting)?;
+        sealing.drop_sealed(counter.settled(journal.committed()).min(shown).min(taken))?;
         Ok(closed_to)
     };
     let policy = policy(&ground.config.settings);

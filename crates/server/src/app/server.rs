@@ -27,6 +27,7 @@ use super::{
     lanes::Lanes,
     outbox::JournalOutbox,
     plane, reading, segments,
+    sequencer::{self, Sequencer, beats},
     tls::{self, TlsFiles},
 };
 use crate::{
@@ -40,9 +41,10 @@ use crate::{
     http::{Door, Management, Settings, socket::AdminSocket},
     manage::{
         Manage, credentials::Credentials, entered::Said, reading::Reader, segments::Segments,
+        tree::Tree,
     },
     metrics::Metrics,
-    readiness::{Check, Readiness},
+    readiness::Readiness,
     trace::LevelControl,
 };
 
@@ -87,6 +89,7 @@ pub struct Server {
     sealer: Sealer,
     entry_lines: EntryLines,
     events: Events,
+    sequencer: Sequencer,
     lanes: Lanes,
     /// Background work that ends before the journal.
     tasks: TaskTracker,
@@ -132,15 +135,19 @@ impl Server {
             std::array::from_fn(|_| CancellationToken::new());
         let directory = begin_directory(&ground, &store, &tasks, &stop_tasks).await?;
         let (events, previous_end) = events::begin(&ground, &store, &journal, &early).await?;
+        let sequencer = sequencer::beside(&ground, &store, &journal).await?;
         let outbox = (outbox(&ground, &intake, manner), early.denials.clone() as Arc<dyn Denials>);
         let plane = plane::start(&ground, &directory, outbox, &store)?;
         segments::measure_all(&metrics, &intake, &plane, (&store, &events), &catalog)?;
-        let readiness = readiness(&intake, &directory);
-        let required = segments::required(&journal, &counter, delivered, &early.mailbox);
+        let readiness = adapters::readiness(&intake, &directory);
+        sequencer::watch_tree(&ground, &sequencer.tree, &readiness, &metrics)?;
+        let needed = (&early.mailbox, sequencer.reached());
+        let required = segments::required(&journal, &counter, delivered, needed);
         let sealer = segments::begin(&catalog, &journal, settings, required.clone())?;
         let kept = segments::beside(&catalog, journal.closed_files(), settings, required);
         let reader = reading::beside(&ground, &journal, stop_accepting.clone());
-        let manage = manage(&ground, &store, &directory, (kept, reader), events.clone());
+        let ways = (kept, reader, sequencer.tree.clone());
+        let manage = manage(&ground, &store, &directory, ways, events.clone());
         let http = http_settings(&ground);
         let management =
             Management::new(manage, http, Arc::clone(&readiness), metrics, changes.clone());
@@ -167,6 +174,7 @@ impl Server {
             sealer,
             entry_lines,
             events,
+            sequencer,
             lanes,
             tasks,
             changes,
@@ -180,13 +188,14 @@ impl Server {
         server.begin_tasks()?;
         #[cfg(feature = "bench")]
         server.ingest(manner)?;
-        server.readiness.started();
-        tracing::info!(
-            address = %server.address,
-            data_dir = %server.ground.data_dir.path().display(),
-            "ready"
-        );
+        server.say_ready();
         Ok(server)
+    }
+
+    fn say_ready(&self) {
+        self.readiness.started();
+        let (address, data_dir) = (self.address, self.ground.data_dir.path().display());
+        tracing::info!(%address, %data_dir, "ready");
     }
 
     fn begin_tasks(&self) -> Result<(), StartError> {
@@ -206,6 +215,9 @@ impl Server {
                 plane.flush_coalesced(false);
             }
         });
+        let about = (self.sequencer.tree.clone(), self.journal.intake());
+        let instance = self.ground.instance.clone();
+        self.until_stopped(beats(self.events.clone(), self.store.clone(), about, instance));
         let levels = Arc::downgrade(&self.ground.levels);
         self.until_stopped(LevelControl::revert_loop(levels, Arc::clone(&self.ground.clock)));
         Ok(())
@@ -291,6 +303,8 @@ impl Server {
         if !ended.await.unwrap_or(false) {
             tracing::warn!("the last files of the journal are sealed at the next start");
         }
+        // The last entries get their place in the tree.
+        self.sequencer.stop().await;
         self.store.close().await;
         self.ground.traces.flush(DELIVERY_TIMEOUT);
         closed.is_ok_and(|report| report.synced && report.accounts.lost.total() == 0)
@@ -407,19 +421,11 @@ fn outbox(ground: &Ground, intake: &logstore::Intake, manner: Manner) -> Arc<dyn
     Arc::new(JournalOutbox { intake: intake.clone(), holds_answers, serves_unrecorded })
 }
 
-fn readiness(intake: &logstore::Intake, directory: &Arc<TokenDirectory>) -> Arc<Readiness> {
-    let readiness = Readiness::new();
-    adapters::watch_journal(&readiness, intake);
-    let directory = Arc::clone(directory);
-    readiness.watch(Check::Audit, move || directory.health());
-    readiness
-}
-
 pub(super) fn manage(
     ground: &Ground,
     store: &Store,
     directory: &Arc<TokenDirectory>,
-    (segments, reader): (Segments, Reader),
+    (segments, reader, tree): (Segments, Reader, Tree),
     events: Events,
 ) -> Arc<Manage> {
     let providers = &ground.config.providers;
@@ -430,6 +436,7 @@ pub(super) fn manage(
         levels: Arc::clone(&ground.levels),
         segments,
         reader,
+        tree,
         events,
         said: Said::default(),
         reasons_required: ground.config.settings.audit_require_reason.clone(),

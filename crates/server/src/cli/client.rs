@@ -116,6 +116,35 @@ impl Client {
         Ok((parts.status, body.to_bytes()))
     }
 
+    /// Copies an answer to `out` as it comes.
+    pub async fn copy(
+        &self,
+        path: &str,
+        accept: &'static str,
+        out: &mut dyn std::io::Write,
+    ) -> anyhow::Result<()> {
+        let mut request = self.request(Method::GET, path, None)?;
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(accept));
+        match &self.way {
+            Way::Remote { client, .. } => {
+                let answer = tokio::time::timeout(TIMEOUT, client.request(request)).await;
+                let answer = answer.context("the server does not answer")?;
+                copied(answer.context("cannot reach the server")?, out).await
+            }
+            Way::Socket(path) => {
+                let (mut sender, serving) = connected(path).await?;
+                let response = sender.send_request(request).await.context("no answer")?;
+                let done = copied(response, out).await;
+                serving.abort();
+                done
+            }
+            Way::Process { management, uid } => {
+                let answer = management.handle(request, Origin::Local { uid: *uid }).await;
+                copied(answer, out).await
+            }
+        }
+    }
+
     pub async fn call(
         &self,
         method: Method,
@@ -143,6 +172,31 @@ impl Client {
         path: &str,
         body: Option<Value>,
     ) -> anyhow::Result<Answer> {
+        let request = self.request(method, path, body)?;
+        match &self.way {
+            Way::Remote { client, .. } => {
+                read(client.request(request).await.context("cannot reach the server")?).await
+            }
+            Way::Socket(path) => {
+                let (mut sender, serving) = connected(path).await?;
+                let response = sender.send_request(request).await.context("no answer")?;
+                let answer = read(response).await;
+                serving.abort();
+                answer
+            }
+            Way::Process { management, uid } => {
+                read(management.handle(request, Origin::Local { uid: *uid }).await).await
+            }
+        }
+    }
+
+    /// The request as this way takes it.
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> anyhow::Result<Request<Full<Bytes>>> {
         let uri: Uri = match &self.way {
             Way::Remote { base, .. } => format!("{base}{path}").parse(),
             Way::Socket(_) | Way::Process { .. } => path.parse(),
@@ -162,26 +216,47 @@ impl Client {
         let body = body.map(|body| serde_json::to_vec(&body)).transpose()?.unwrap_or_default();
         let mut request = request.body(Full::new(Bytes::from(body)))?;
         match &self.way {
-            Way::Remote { client, key, .. } => {
+            Way::Remote { key, .. } => {
                 request.headers_mut().insert(header::AUTHORIZATION, bearer(key)?);
-                read(client.request(request).await.context("cannot reach the server")?).await
             }
-            Way::Socket(path) => {
-                let stream = UnixStream::connect(path).await.context("cannot reach the server")?;
+            Way::Socket(_) => {
                 request.headers_mut().insert(header::HOST, HeaderValue::from_static("local"));
-                let (mut sender, connection) =
-                    hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-                let serving = tokio::spawn(connection);
-                let response = sender.send_request(request).await.context("no answer")?;
-                let answer = read(response).await;
-                serving.abort();
-                answer
             }
-            Way::Process { management, uid } => {
-                read(management.handle(request, Origin::Local { uid: *uid }).await).await
-            }
+            Way::Process { .. } => {}
+        }
+        Ok(request)
+    }
+}
+
+type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
+
+/// A connection to the admin socket, and the task that serves it.
+async fn connected(
+    path: &Path,
+) -> anyhow::Result<(Sender, tokio::task::JoinHandle<hyper::Result<()>>)> {
+    let stream = UnixStream::connect(path).await.context("cannot reach the server")?;
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    Ok((sender, tokio::spawn(connection)))
+}
+
+/// Writes the pieces of a good answer as they come; a refusal is an error.
+async fn copied<B>(response: http::Response<B>, out: &mut dyn std::io::Write) -> anyhow::Result<()>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if !response.status().is_success() {
+        return read(response).await.map(drop);
+    }
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| anyhow::anyhow!(error.into()).context("the answer broke off"))?;
+        if let Some(piece) = frame.data_ref() {
+            out.write_all(piece)?;
         }
     }
+    Ok(out.flush()?)
 }
 
 fn bearer(key: &Secret) -> anyhow::Result<HeaderValue> {

@@ -1,7 +1,7 @@
 //! The forms that a setting may have. A refusal describes the form and never
 //! repeats what was written.
 
-mod command;
+mod audit;
 mod lists;
 
 use std::{
@@ -14,7 +14,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use domain::{capture::Capture, ids::InstanceId, secret::Secret};
 use zeroize::Zeroizing;
 
-pub use self::{command::ShellCommand, lists::HostRule};
+pub use self::{
+    audit::{AuditRetention, ShellCommand},
+    lists::HostRule,
+};
 
 /// What the settings of later issues answer until then.
 pub const NOT_IN_THIS_BUILD: &str = "not in this build";
@@ -124,24 +127,6 @@ impl Value for Duration {
 
     fn show(&self) -> String {
         show_duration(*self)
-    }
-}
-
-/// How long audit entries are kept: never less than half a year.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AuditRetention(pub Duration);
-
-impl Value for AuditRetention {
-    const FORM: &'static str = "a length of time, at least 183d (400d)";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let floor = Duration::from_secs(183 * 86_400);
-        let length = duration(text).filter(|length| *length >= floor);
-        length.map(Self).ok_or_else(must_be::<Self>)
-    }
-
-    fn show(&self) -> String {
-        show_duration(self.0)
     }
 }
 

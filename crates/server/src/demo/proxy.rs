@@ -54,6 +54,9 @@ pub trait Proxy {
     /// The audit entries written so far, oldest first.
     fn entries(&self) -> impl Future<Output = anyhow::Result<Vec<AuditLine>>>;
 
+    /// The audit tree, once all of them are in it.
+    fn tree(&self) -> impl Future<Output = anyhow::Result<AuditTree>>;
+
     fn books(&self) -> Books;
 
     /// Drains, flushes and stops.
@@ -86,12 +89,24 @@ pub struct CreatedToken {
 /// One audit entry as the demo shows it.
 #[derive(Clone, Debug)]
 pub struct AuditLine {
-    pub index: u64,
+    /// Its place in the tree; none while it waits for it.
+    pub index: Option<u64>,
     pub ts: String,
     pub action: String,
     pub actor: String,
     pub target: String,
     pub result: String,
+}
+
+/// What the audit tree is, held against its own key and its own entries.
+#[derive(Clone, Debug)]
+pub struct AuditTree {
+    pub size: u64,
+    pub root: String,
+    /// The public key, which auditors are given.
+    pub key: String,
+    /// What does not hold; empty if all does.
+    pub findings: Vec<String>,
 }
 
 /// Where every accepted request is, read at one moment.

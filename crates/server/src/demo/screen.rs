@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    proxy::{AuditLine, Books},
+    proxy::{AuditLine, AuditTree, Books},
     verify::{number, text},
 };
 
@@ -75,6 +75,7 @@ pub(super) struct Screen<'a> {
     pub(super) provider: &'a str,
     pub(super) records: &'a [Value],
     pub(super) entries: &'a [AuditLine],
+    pub(super) tree: &'a AuditTree,
     pub(super) books: Books,
     pub(super) failures: &'a [String],
     pub(super) paint: Paint,
@@ -133,7 +134,7 @@ impl Screen<'_> {
             writeln!(
                 out,
                 "{:>5}  {}  {:<16} {:<8} {:<16} {}",
-                entry.index,
+                entry.index.map_or_else(|| "-".to_owned(), |index| index.to_string()),
                 time_of(&entry.ts),
                 entry.action,
                 entry.result,
@@ -141,6 +142,13 @@ impl Screen<'_> {
                 entry.target,
             )?;
         }
+        let AuditTree { size, root, findings, .. } = self.tree;
+        let found = match findings.first() {
+            None => self.paint.outcome("ok", "audit verify: nothing was changed"),
+            Some(first) => self.paint.outcome("proxy_error", first),
+        };
+        let root = root.get(..16).unwrap_or(root);
+        writeln!(out, "{}  {size} entries under root {root}…  {found}", self.paint.title("tree"))?;
         writeln!(out)
     }
 
@@ -168,6 +176,8 @@ impl Screen<'_> {
             line("", &format!("llm-proxy logs show --data-dir {data} {id}"))?;
         }
         line("", &format!("llm-proxy logs check --data-dir {data}"))?;
+        line("", &format!("llm-proxy audit --data-dir {data} list"))?;
+        line("", &format!("llm-proxy audit verify --dir {data} --db --key {}", self.tree.key))?;
         writeln!(out)
     }
 
@@ -248,6 +258,12 @@ mod tests {
             provider: "built-in sample provider",
             records: &records,
             entries: &[],
+            tree: &AuditTree {
+                size: 0,
+                root: String::new(),
+                key: String::new(),
+                findings: Vec::new(),
+            },
             books: Books { accepted: 2, stored: 2, coalesced: 0, lost: 0, in_flight: 0 },
             failures,
             paint,

@@ -23,7 +23,7 @@ use hyper_util::{
 use parking_lot::Mutex;
 
 use super::{
-    proxy::{AuditLine, Books},
+    proxy::{AuditLine, AuditTree, Books},
     *,
 };
 
@@ -47,7 +47,7 @@ struct StandIn {
 impl StandIn {
     fn enter(&self, action: &str, target: &str) {
         let mut entries = self.entries.lock();
-        let index = entries.len() as u64;
+        let index = Some(entries.len() as u64);
         entries.push(AuditLine {
             index,
             ts: "2026-11-23T10:00:00.000000Z".into(),
@@ -228,6 +228,12 @@ impl Proxy for TestProxy {
 
     async fn entries(&self) -> anyhow::Result<Vec<AuditLine>> {
         Ok(self.inner.entries.lock().clone())
+    }
+
+    async fn tree(&self) -> anyhow::Result<AuditTree> {
+        let size = self.inner.entries.lock().len() as u64;
+        let (root, key) = ("00".repeat(32), "key".to_owned());
+        Ok(AuditTree { size, root, key, findings: Vec::new() })
     }
 
     fn books(&self) -> Books {

@@ -80,6 +80,29 @@ impl Reply {
         self
     }
 
+    /// The entry that stands for the change, if there is one.
+    pub fn audit_id(&self) -> Option<EntryId> {
+        self.audit_id
+    }
+
+    /// Adds a member to an object; an answer without a body gets one.
+    pub fn with_member(mut self, name: &str, value: serde_json::Value) -> Self {
+        let Content::Whole(body) = &self.body else { return self };
+        let object = match body.is_empty() {
+            true => Ok(serde_json::Map::new()),
+            false => serde_json::from_slice(body),
+        };
+        // What is no object stays as it is.
+        let Ok(mut object) = object else { return self };
+        object.insert(name.to_owned(), value);
+        self.body = Content::Whole(serde_json::Value::Object(object).to_string().into_bytes());
+        self.content_type = "application/json";
+        if self.status == StatusCode::NO_CONTENT {
+            self.status = StatusCode::OK;
+        }
+        self
+    }
+
     /// Gives the version that a later `If-Match` may name.
     pub fn versioned(mut self, version: u64) -> Self {
         self.version = Some(version);

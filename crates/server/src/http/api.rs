@@ -2,6 +2,7 @@
 //! answer. What is allowed is decided before (the route table) and below (the
 //! use case), never here.
 
+pub mod audit;
 pub mod health;
 pub mod keys;
 pub mod levels;

@@ -13,6 +13,7 @@ use super::{
     Call, Management,
     answer::{ErrorBody, Reply},
     api::{
+        audit::{CheckpointView, EntriesPage, EntryShape, ProofShape, VerifiedShape, VerifyOrder},
         health::{Health, ReadinessView},
         keys::{KeyCreate, KeyUpdate},
         levels::LevelChange,
@@ -46,6 +47,7 @@ pub struct Shape {
 const JSON: &[&str] = &["application/json"];
 /// A page as JSON; or line by line, as JSON lines or CSV.
 const LINES_KINDS: &[&str] = &["application/json", "application/x-ndjson", "text/csv"];
+const NOTE_KINDS: &[&str] = &["text/plain", "application/json"];
 const EVENTS_KINDS: &[&str] = &["text/event-stream"];
 
 const fn one(name: &'static str) -> Shape {
@@ -86,6 +88,12 @@ pub const EVENTS: Shape = Shape { kinds: EVENTS_KINDS, ..one("LinesPage") };
 pub const FIGURES: Shape = Shape { kinds: LINES_KINDS, ..one("FiguresView") };
 pub const USAGE: Shape = Shape { kinds: LINES_KINDS, ..one("FiguresView") };
 pub const STORY: Shape = one("StoryView");
+pub const ENTRIES: Shape = Shape { kinds: LINES_KINDS, ..one("EntriesPage") };
+pub const ENTRY: Shape = one("EntryShape");
+pub const VERIFY: Shape = one("VerifyOrder");
+pub const VERIFIED: Shape = one("VerifiedShape");
+pub const PROOF: Shape = one("ProofShape");
+pub const CHECKPOINT: Shape = Shape { kinds: NOTE_KINDS, ..one("CheckpointView") };
 
 impl Shape {
     fn content(self) -> Value {
@@ -125,6 +133,7 @@ pub fn document(version: &str, metrics_path: Option<&str>) -> Value {
     let mut paths = Map::new();
     for route in ROUTES {
         let Some(path) = routes::mounted(route.path, metrics_path) else { continue };
+        let path = path.replace("{*", "{");
         let item = paths.entry(path).or_insert_with(|| json!({}));
         item[route.method.as_str().to_ascii_lowercase()] = operation(route);
     }
@@ -175,9 +184,15 @@ fn operation_id(route: &Route) -> String {
 
 fn parameters(route: &Route) -> Vec<Value> {
     let mut parameters = Vec::new();
+    if route.path.contains("{*path}") {
+        let schema = json!({ "type": "string" });
+        let parameter = json!({ "name": "path", "in": "path", "required": true, "schema": schema });
+        parameters.push(parameter);
+    }
     if route.path.contains("{id}") {
-        // Requests have ids that their clients choose.
-        let schema = match route.path.starts_with("/manage/requests/") {
+        // Requests have ids that their clients choose, entries an index too.
+        let chosen = ["/manage/requests/", "/manage/audit/"];
+        let schema = match chosen.iter().any(|begin| route.path.starts_with(begin)) {
             true => json!({ "type": "string" }),
             false => json!({ "type": "string", "format": "uuid" }),
         };
@@ -190,6 +205,11 @@ fn parameters(route: &Route) -> Vec<Value> {
         })
     }));
     if route.action.is_some() {
+        parameters.push(json!({
+            "name": "receipt", "in": "query", "required": false,
+            "description": "1 waits for the entry's place in the audit tree and adds its receipt",
+            "schema": { "type": "string" },
+        }));
         for (name, description) in [
             ("X-Audit-Reason", "why, in your words; kept in the entry"),
             ("X-Audit-Ticket", "a ticket's name; kept in the entry"),
@@ -277,6 +297,12 @@ fn schemas() -> Value {
     add::<LinesPage>(&mut schemas);
     add::<FiguresView>(&mut schemas);
     add::<StoryView>(&mut schemas);
+    add::<EntriesPage>(&mut schemas);
+    add::<EntryShape>(&mut schemas);
+    add::<ProofShape>(&mut schemas);
+    add::<VerifyOrder>(&mut schemas);
+    add::<VerifiedShape>(&mut schemas);
+    add::<CheckpointView>(&mut schemas);
     Value::Object(schemas)
 }
 

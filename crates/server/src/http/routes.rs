@@ -2,99 +2,23 @@
 //! the audit log, and what runs. The router, the roles, the OpenAPI document
 //! and the tests are all read from it.
 
+mod kinds;
 mod parameters;
 
-use std::sync::Arc;
-
-use self::parameters::{SEARCH, STATS, TAIL, TIMES};
+pub use self::kinds::{Access, Handler, Route, Scope, Verb};
+use self::parameters::{ENTRIES, SEARCH, STATS, TAIL, TIMES};
 use super::{
-    Call, Management,
-    answer::Reply,
-    api::{health, keys, levels, lines, metrics, projects, segments, tags, tokens},
-    openapi::{self, Shape},
+    api::{audit, health, keys, levels, lines, metrics, projects, segments, tags, tokens},
+    openapi,
 };
-use crate::manage::{access::Permission, error::Result};
-use dataplane::ports::BoxFuture;
+use crate::manage::access::Permission;
 use domain::audit::{Action, TargetKind};
-
-pub type Handler = fn(Arc<Management>, Call) -> BoxFuture<'static, Result<Reply>>;
-
-/// The methods that routes have; [`http::Method`] cannot stand in a table.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verb {
-    Get,
-    Post,
-    Put,
-    Patch,
-    Delete,
-}
-
-impl Verb {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-        }
-    }
-
-    /// A HEAD is a GET whose body the connection leaves out.
-    pub fn answers(self, method: &http::Method) -> bool {
-        method.as_str() == self.as_str() || (self == Self::Get && method == http::Method::HEAD)
-    }
-}
-
-/// Who may call a route.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Access {
-    /// Anyone: load balancers ask.
-    Open,
-    /// Whoever has the metrics token, where one is configured.
-    Metrics,
-    /// A management key whose role has this permission.
-    Role(Permission),
-}
-
-/// What a route is about: what a key limited to projects may reach.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scope {
-    /// One project, or things of one; the use case checks which.
-    Project,
-    /// A list, from which the use case leaves out other projects.
-    List,
-    /// The service as a whole: beyond a limited key.
-    Service,
-    /// Nothing that belongs to a project.
-    Public,
-}
-
-pub struct Route {
-    pub method: Verb,
-    pub path: &'static str,
-    pub access: Access,
-    pub scope: Scope,
-    /// The entry that a successful call leaves; every mutating route has one.
-    pub action: Option<Action>,
-    /// The entry that a read leaves, once in a while for each caller and
-    /// question. What reads lines tells of itself: see [`crate::manage::entered`].
-    pub reads: Option<Action>,
-    /// What `{id}` names.
-    pub target: Option<TargetKind>,
-    pub summary: &'static str,
-    /// Names of query parameters with what they mean.
-    pub query: &'static [(&'static str, &'static str)],
-    pub request: Option<Shape>,
-    /// Status and body of success.
-    pub answer: (u16, Option<Shape>),
-    pub run: Handler,
-}
 
 pub const METRICS: &str = "/metrics";
 const VIEW: Access = Access::Role(Permission::View);
 const OPERATE: Access = Access::Role(Permission::Operate);
 const ADMINISTER: Access = Access::Role(Permission::Administer);
+const AUDIT: Access = Access::Role(Permission::Audit);
 
 const PAGE: [(&str, &str); 2] =
     [("limit", "1 to 1000, 100 by default"), ("cursor", "next_cursor of the page before")];
@@ -374,6 +298,74 @@ pub static ROUTES: &[Route] = &[
             "/manage/logs/adopt",
             "Seals journals that dead instances left in the data directory.",
             run!(segments::adopt),
+        )
+    },
+    Route {
+        access: AUDIT,
+        scope: Scope::List,
+        query: &ENTRIES,
+        answer: (200, Some(openapi::ENTRIES)),
+        ..row(
+            Verb::Get,
+            "/manage/audit",
+            "Lists audit entries, or exports them with what proves them.",
+            run!(audit::list),
+        )
+    },
+    Route {
+        access: AUDIT,
+        scope: Scope::List,
+        answer: (200, Some(openapi::CHECKPOINT)),
+        ..row(
+            Verb::Get,
+            "/manage/audit/checkpoint",
+            "Gives the newest checkpoint of the audit tree, as a signed note or JSON.",
+            run!(audit::checkpoint),
+        )
+    },
+    Route {
+        access: AUDIT,
+        scope: Scope::List,
+        answer: (200, Some(openapi::ENTRY)),
+        ..row(
+            Verb::Get,
+            "/manage/audit/{id}",
+            "Shows an audit entry by its id or its index.",
+            run!(audit::get),
+        )
+    },
+    Route {
+        access: AUDIT,
+        scope: Scope::List,
+        answer: (200, Some(openapi::PROOF)),
+        ..row(
+            Verb::Get,
+            "/manage/audit/{id}/proof",
+            "Proves that an entry is in the audit tree.",
+            run!(audit::proof),
+        )
+    },
+    Route {
+        access: AUDIT,
+        scope: Scope::Service,
+        action: Some(Action::AuditVerify),
+        request: Some(openapi::VERIFY),
+        answer: (200, Some(openapi::VERIFIED)),
+        ..row(
+            Verb::Post,
+            "/manage/audit/verify",
+            "Verifies the audit tree and the database beside it.",
+            run!(audit::verify),
+        )
+    },
+    Route {
+        access: AUDIT,
+        scope: Scope::Service,
+        ..row(
+            Verb::Get,
+            "/audit/tlog/{*path}",
+            "Serves the files of the audit tree: checkpoint, keys, tiles, bundles.",
+            run!(audit::file),
         )
     },
     Route {

@@ -9,3 +9,4 @@ mod inputs;
 pub(crate) mod lines;
 mod roles;
 mod secrets;
+mod tree;

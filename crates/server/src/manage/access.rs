@@ -21,6 +21,8 @@ pub enum Permission {
     ReadBodies,
     /// More lines at once than a page has.
     Export,
+    /// The audit log.
+    Audit,
     /// Management keys and settings of the whole service.
     Administer,
 }
@@ -30,7 +32,9 @@ impl Permission {
         match self {
             Self::View => true,
             Self::Operate => matches!(role, Role::Admin | Role::Operator),
-            Self::ReadBodies | Self::Export => matches!(role, Role::Admin | Role::Auditor),
+            Self::ReadBodies | Self::Export | Self::Audit => {
+                matches!(role, Role::Admin | Role::Auditor)
+            }
             Self::Administer => role == Role::Admin,
         }
     }
@@ -41,6 +45,7 @@ impl Permission {
             Self::Operate => "operate",
             Self::ReadBodies => "read_bodies",
             Self::Export => "export",
+            Self::Audit => "audit",
             Self::Administer => "administer",
         }
     }

@@ -7,6 +7,7 @@
 //! on an asynchronous thread.
 
 mod asked;
+pub mod entries;
 mod figures;
 mod outlet;
 mod request;

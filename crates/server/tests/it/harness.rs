@@ -334,17 +334,7 @@ impl Proxy {
 
     /// A management call: status and body.
     pub async fn manage(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("http://{}{path}", self.address))
-            .header(header::AUTHORIZATION, format!("Bearer {MANAGEMENT_TOKEN}"))
-            .header(header::CONTENT_TYPE, "application/json");
-        let body = body.map(|body| body.to_string()).unwrap_or_default();
-        let response = self.client.http.request(request.body(body.into()).unwrap());
-        let response = tokio::time::timeout(PATIENCE, response).await.expect("no hang").unwrap();
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+        self.client.manage(self.address, method, path, body).await.expect("an answer")
     }
 
     /// A project with the sample provider's key, and a token of it.
@@ -536,6 +526,27 @@ impl Client {
     }
 
     /// Sends and reads to the end, whatever that is.
+    /// A management call: status and body; none if the server is gone.
+    pub async fn manage(
+        &self,
+        address: SocketAddr,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Option<(u16, Value)> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://{address}{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer {MANAGEMENT_TOKEN}"))
+            .header(header::CONTENT_TYPE, "application/json");
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let response = self.http.request(request.body(body.into()).unwrap());
+        let response = tokio::time::timeout(PATIENCE, response).await.expect("no hang").ok()?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.ok()?.to_bytes();
+        Some((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
     pub async fn ask(&self, address: SocketAddr, ask: &Ask) -> Seen {
         let mut seen = Seen {
             id: ask.id.clone(),

@@ -18,4 +18,5 @@ mod shutdown;
 mod stores;
 mod support;
 mod transport;
+mod tree;
 mod volumes;

@@ -68,6 +68,16 @@ impl Store {
         // Whoever does not listen wants nothing more.
         sent.unwrap_or_default();
     }
+
+    /// The same of the database that is open.
+    pub async fn stored_entries_here(&self, to: Sender<Result<Stored>>) {
+        let sent = match read(&self.0.pool, &to).await {
+            Err(error) => to.send(Err(error)).await,
+            Ok(()) => Ok(()),
+        };
+        // Whoever does not listen wants nothing more.
+        sent.unwrap_or_default();
+    }
 }
 
 async fn read(pool: &Pool, to: &Sender<Result<Stored>>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The demo's proxy: the real one, with embedded defaults, in this process.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use dataplane::provider::Provider;
@@ -17,10 +17,14 @@ use crate::{
     app::{Ground, Server, server::Manner},
     cli::client::Client,
     config::Environment,
-    demo::proxy::{AuditLine, Books, CreatedToken, Launch, Launcher, NewProject, NewToken, Proxy},
+    demo::proxy::{
+        AuditLine, AuditTree, Books, CreatedToken, Launch, Launcher, NewProject, NewToken, Proxy,
+    },
     system::KeySource,
 };
 
+/// How long entries may take to have their place.
+const TREE_WAIT: Duration = Duration::from_secs(20);
 /// Entries that the demo shows.
 const ENTRIES_MAX: u32 = 1000;
 
@@ -164,7 +168,7 @@ impl Proxy for Running {
             };
             let target = entry.target.as_ref();
             AuditLine {
-                index: entry.seq,
+                index: entry.index,
                 ts: entry.ts.to_string(),
                 action: entry.action.as_str().to_owned(),
                 actor,
@@ -173,6 +177,40 @@ impl Proxy for Running {
             }
         });
         Ok(lines.collect())
+    }
+
+    async fn tree(&self) -> anyhow::Result<AuditTree> {
+        let tree = &self.server.management.manage.tree;
+        let mut status = tree.status.clone();
+        let settled = async {
+            loop {
+                let (_, pending) = self.server.store().entry_counts();
+                let newest = status.borrow_and_update().checkpoint.clone();
+                let size = self.server.store().audit_chain().await?.size;
+                if let Some(newest) = newest.filter(|it| pending == 0 && it.size() == size) {
+                    drop(newest);
+                    return anyhow::Ok(());
+                }
+                status.changed().await?;
+            }
+        };
+        let newest = tokio::time::timeout(TREE_WAIT, settled).await;
+        newest.context("the audit entries have no place in the tree yet")??;
+        // What `audit verify --db --key` would say.
+        let body = Some(json!({}));
+        let report = self.client.call(Method::POST, "/manage/audit/verify", body).await?.body;
+        let found = |list: &Value| -> Vec<String> {
+            let found = list.as_array().into_iter().flatten();
+            found.map(|it| it["text"].as_str().or(it.as_str()).unwrap_or("?").to_owned()).collect()
+        };
+        let mut findings = found(&report["findings"]);
+        findings.extend(found(&report["incomplete"]));
+        if findings.is_empty() && report["verdict"] != "verified" {
+            findings.push(format!("the verdict is {}", report["verdict"]));
+        }
+        let key = tree.status.borrow().key.as_ref().map(ToString::to_string).unwrap_or_default();
+        let size = report["size"].as_u64().unwrap_or(0);
+        Ok(AuditTree { size, root: text(&report, "root")?.to_owned(), key, findings })
     }
 
     fn books(&self) -> Books {

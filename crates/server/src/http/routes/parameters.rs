@@ -61,3 +61,33 @@ pub(super) const STATS: [(&str, &str); 24] = with_filters([
     EXPLAIN,
     BODIES,
 ]);
+
+/// What lists and exports of audit entries take.
+pub(super) const ENTRIES: [(&str, &str); 26] = [
+    ("action", "token.create, access.denied and so on"),
+    ("result", "success, denied or error"),
+    ("reason_code", "why, in one word"),
+    ("actor_kind", "root, key, local, user, token, system or anonymous"),
+    ("actor_id", "which of them"),
+    ("actor_name", "its name, while it is not erased"),
+    ("project_id", "of this project"),
+    ("token_id", "of this token"),
+    ("target_type", "project, token, key and so on"),
+    ("target_id", "which of them"),
+    ("request_id", "of this request, or of one with this correlation id"),
+    ("correlation_id", "of requests with this correlation id"),
+    ("trace_id", "of this W3C trace"),
+    ("client_ip", "from this address, while it is not erased"),
+    ("user_agent", "exactly this, while it is not erased"),
+    ("method", "of the management request"),
+    ("route", "its template: /manage/tokens/{id}"),
+    ("instance", "of this process"),
+    ("leaf_hash", "lower-case hexadecimal"),
+    ("search", "stands anywhere in the entry, in upper or lower case"),
+    TIMES[0],
+    TIMES[1],
+    ("limit", "1 to 1000, 100 by default; exports give all unless told otherwise"),
+    ("cursor", "next_cursor of the page before"),
+    ("after", "entries behind this index, the oldest first"),
+    ("before", "entries before this index"),
+];

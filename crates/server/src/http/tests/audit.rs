@@ -40,7 +40,7 @@ async fn every_read_leaves_an_entry_once_in_a_while() {
         let tells_of_itself = ["/manage/logs", "/manage/requests/", "/manage/usage"];
         let Some(action) = route.reads else {
             let told = tells_of_itself.iter().any(|begin| route.path.starts_with(begin));
-            let told = told || route.path.starts_with("/manage/audit");
+            let told = told || route.path.contains("/audit");
             assert!(told, "{} is read and nobody hears of it", route.path);
             continue;
         };

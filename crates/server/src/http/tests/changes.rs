@@ -63,6 +63,7 @@ async fn scenario(server: &Server, route: &Route, at: usize) -> Scenario {
             let leaked = json!({ "credential": "sk-leaked-canary-0123456789" });
             (body("", leaked), ("setting", "credential_tag_key".into()))
         }
+        ("POST", "/manage/audit/verify") => (body("", json!({})), ("instance", "test".to_owned())),
         ("POST", "/manage/logs/prune") => (body("", json!({})), ("segment", "all".into())),
         ("POST", "/manage/logs/erase") => {
             (body("", json!({ "project_id": project })), ("project", project))

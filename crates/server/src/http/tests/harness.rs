@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use dataplane::provider::{BaseUrl, Propagate, Provider, Providers, Timeouts};
 use domain::{
-    audit::{Action, Actor, EntryContext},
+    audit::{Action, Actor, EntryContext, tree::KeyName},
     context::RequestIds,
     ids::InstanceId,
     provider::ProviderKind,
@@ -32,10 +32,12 @@ use uuid::Uuid;
 
 use super::super::{Management, Origin, Settings};
 use crate::{
+    app::sequencer::{Parts, Sequencer, TreeConfig},
     directory::{Config, TokenDirectory},
     events::Events,
     manage::{
         Manage, credentials::Credentials, entered::Said, reading::Reader, segments::Segments,
+        tree::Tree,
     },
     metrics::Metrics,
     readiness::Readiness,
@@ -140,6 +142,32 @@ fn reader(dir: &std::path::Path, journal: Arc<Journal>, stop: &CancellationToken
     Reader::new(Arc::new(StdFs), dir, instance, follow, committed, stop.clone())
 }
 
+/// A sequencer that ends with the test's runtime.
+async fn sequencer(
+    dir: &std::path::Path,
+    store: &Store,
+    clock: &Arc<ManualClock>,
+    journal: &Arc<Journal>,
+) -> Tree {
+    let committed = Arc::clone(journal);
+    let parts = Parts {
+        store: store.clone(),
+        clock: clock.clone(),
+        rng: Arc::new(SystemRng),
+        tree: TreeConfig {
+            data_dir: dir.to_owned(),
+            origin: KeyName::parse(store.audit_origin()).unwrap(),
+            keys: Vec::new(),
+            envelope: Envelope { instance: InstanceId::parse("test").unwrap(), version: "0.0.0" },
+        },
+        follower: journal.follower(0).with_own_lines(),
+        committed: Arc::new(move || committed.committed()),
+        intake: None,
+        command: None,
+    };
+    Sequencer::begin(parts).await.tree
+}
+
 /// A management side with nothing listening.
 async fn management(
     dir: &std::path::Path,
@@ -162,7 +190,9 @@ async fn management(
     )
     .await
     .unwrap();
+    let tree = sequencer(dir, &store, &clock, &journal).await;
     let manage = Arc::new(Manage {
+        tree,
         credentials: Credentials::new(&Secret::new(ROOT), store.token_hash_key()),
         store,
         directory,

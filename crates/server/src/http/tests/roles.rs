@@ -49,6 +49,8 @@ async fn every_route_enforces_its_role() {
             let ask = ask(route.method.as_str(), &path).key(Some(&revoked_key));
             assert_eq!(server.call(ask).await.status, 401, "revoked at {path}");
         }
+        // So many refusals would make the network wait.
+        server.clock.advance_micros(4_000_000);
     }
     let scraped = server.call(get("/metrics").key(Some("scrape-me"))).await;
     assert_eq!(scraped.status, 200);
@@ -80,7 +82,7 @@ fn the_description_holds_every_route() {
     }
     let mut routed: Vec<_> = ROUTES
         .iter()
-        .map(|route| (route.method.as_str().to_owned(), route.path.to_owned()))
+        .map(|route| (route.method.as_str().to_owned(), route.path.replace("{*", "{")))
         .collect();
     described.sort();
     routed.sort();

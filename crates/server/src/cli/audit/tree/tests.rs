@@ -23,7 +23,10 @@ use serde_json::{Value, json};
 use tlog::{Config, KeySource, Writer, fs::StdFs};
 
 use crate::{
-    cli::{Cli, Command, audit::AuditCommand},
+    cli::{
+        Cli, Command,
+        audit::{AuditArgs, AuditCommand},
+    },
     config::Environment,
 };
 
@@ -87,7 +90,10 @@ impl Chain {
                 return (crate::cli::wrong_usage(&words), error.to_string());
             }
         };
-        let Command::Audit { place, command: AuditCommand::Tree(command) } = cli.command else {
+        let Command::Audit(args) = cli.command else {
+            panic!("a command of the audit log");
+        };
+        let AuditArgs { place, command: AuditCommand::Tree(command), .. } = *args else {
             panic!("another command");
         };
         let environment = Environment::from([("DATA_DIR".to_owned(), self.path("data"))]);
