@@ -52,7 +52,11 @@ fn leaf(index: u64, rng: &Mixed) -> String {
         route: Word::parse("/manage/projects"),
         ..EntryContext::default()
     };
-    draft.status(200).seal(&Actor::root(), &context, &origin, index + 1, at, rng).expect("a leaf").text
+    draft
+        .status(200)
+        .seal(&Actor::root(), &context, &origin, index + 1, at, rng)
+        .expect("a leaf")
+        .text
 }
 
 fn main() {

@@ -158,7 +158,7 @@ proptest! {
         use parquet::basic::Encoding as E;
         let texts = (0..150u64).map(|at| (at % 7 != 0).then(|| format!("t-{:x}", seed ^ at)));
         let texts: ArrayRef = Arc::new(texts.collect::<StringArray>());
-        let number = |at: u64| (at % 7 != 0).then(|| (seed >> (at % 60)).cast_signed());
+        let number = |at: u64| (!at.is_multiple_of(7)).then(|| (seed >> (at % 60)).cast_signed());
         let numbers = (0..150u64).map(number);
         let numbers: ArrayRef = Arc::new(numbers.collect::<Int64Array>());
         let columns = [
