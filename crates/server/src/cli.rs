@@ -149,7 +149,7 @@ fn wrong_usage(arguments: &[std::ffi::OsString]) -> u8 {
     let inner = words.find_map(|word| command.find_subcommand(word));
     match (command.get_name(), inner.map(clap::Command::get_name)) {
         ("logs", _) => logs::TROUBLE,
-        ("audit", Some("verify" | "proof" | "checkpoint")) => audit::tree::USAGE,
+        ("audit", Some("verify" | "proof" | "checkpoint" | "witness")) => audit::tree::USAGE,
         _ => USAGE,
     }
 }

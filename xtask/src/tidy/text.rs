@@ -45,6 +45,7 @@ const BARE_ALLOWED: &[&str] = &[
     "/cli",
     "/config",
     "/app",
+    "/manage/verify",
     "domain/src/audit",
     "/tlog/",
     "crates/store/",

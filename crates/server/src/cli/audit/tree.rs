@@ -5,6 +5,7 @@ mod inputs;
 mod proof;
 mod remote;
 mod report;
+mod witness;
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +56,13 @@ pub enum TreeCommand {
         #[command(flatten)]
         tree: TreeArgs,
     },
+    /// Watch a tree from another trust domain: cosign what grew, keep evidence
+    /// of what did not
+    ///
+    /// Runs where the administrators of the proxy have no rights. Exit status
+    /// with --once: 0 cosigned, 1 the tree is no continuation of what was seen,
+    /// 2 it could not be read, 3 wrong usage.
+    Witness(witness::WitnessArgs),
 }
 
 /// Carries a command out; its exit status.
@@ -70,6 +78,7 @@ pub fn run(
         TreeCommand::Verify(args) => run_verify(args, &ground, out),
         TreeCommand::Proof(args) => proof::run(args, &ground, out),
         TreeCommand::Checkpoint { tree } => run_checkpoint(tree, &ground, out),
+        TreeCommand::Witness(args) => witness::run(args, &ground, out),
     };
     done.unwrap_or_else(|wrong| {
         let (status, error) = match wrong {

@@ -91,12 +91,13 @@ fn read_tile(source: &dyn Source, path: TilePath, bytes_max: usize) -> anyhow::R
     bail!("{path} is missing")
 }
 
-struct Tiles<'s>(&'s dyn Source);
+/// The tiles of a tree, wherever it is.
+pub(super) struct Tiles<'s>(pub &'s dyn Source);
 
 /// Anything that a tile can fail with.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
-struct Unread(anyhow::Error);
+pub(super) struct Unread(anyhow::Error);
 
 impl From<ProofError> for Unread {
     fn from(error: ProofError) -> Self {
