@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "a tool reads its environment, and waits")]
 
 mod args;
+mod auditors;
 mod bench;
 mod ci;
 mod clients;

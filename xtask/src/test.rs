@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{args::Args, clients, fuzz, readers, shell};
+use crate::{args::Args, auditors, clients, fuzz, readers, shell};
 
 /// Seconds for each fuzz target: enough to catch what is plainly broken.
 const FUZZ_SECONDS: u32 = 5;
@@ -24,7 +24,9 @@ pub struct Tally {
 pub fn run(args: Args) -> Result<()> {
     args.finish()?;
     let mut tally = cargo_test()?;
-    for step in [clients::python, clients::node, clients::ledger, readers::run, fuzz_briefly] {
+    for step in
+        [clients::python, clients::node, clients::ledger, readers::run, auditors::run, fuzz_briefly]
+    {
         let ran = step().unwrap_or_else(|error| {
             println!("FAILED: {error:#}");
             Tally { passed: 0, failed: 1 }

@@ -124,12 +124,12 @@ pub struct Place {
 
 /// Parses what was typed and runs it.
 pub fn main(arguments: Vec<std::ffi::OsString>, environment: Environment) -> ExitCode {
-    let usage = wrong_usage(&arguments);
-    let cli = match Cli::try_parse_from(dashed::queries_marked(arguments)) {
+    let arguments = dashed::queries_marked(arguments);
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers; the rest is wrong usage.
-            let code = if error.use_stderr() { usage } else { 0 };
+            let code = if error.use_stderr() { wrong_usage(&arguments) } else { 0 };
             let _printed = error.print();
             return ExitCode::from(code);
         }
@@ -146,14 +146,17 @@ pub fn main(arguments: Vec<std::ffi::OsString>, environment: Environment) -> Exi
     }
 }
 
-/// `logs` answers as grep does: 1 is 'nothing found' and every error is 2.
+/// `logs` answers as grep does: 1 is 'nothing found' and every error is 2. The
+/// commands about the audit tree say 1 of tampering alone.
 fn wrong_usage(arguments: &[std::ffi::OsString]) -> u8 {
     let tree = Cli::command();
     let mut words = arguments.iter().skip(1).filter_map(|it| it.to_str());
-    let command = words.find_map(|word| tree.find_subcommand(word));
-    match command.is_some_and(|command| command.get_name() == "logs") {
-        true => logs::TROUBLE,
-        false => USAGE,
+    let Some(command) = words.find_map(|word| tree.find_subcommand(word)) else { return USAGE };
+    let inner = words.find_map(|word| command.find_subcommand(word));
+    match (command.get_name(), inner.map(clap::Command::get_name)) {
+        ("logs", _) => logs::TROUBLE,
+        ("audit", Some("verify" | "proof" | "checkpoint")) => audit::tree::USAGE,
+        _ => USAGE,
     }
 }
 
@@ -197,6 +200,9 @@ fn run(cli: Cli, environment: &Environment) -> anyhow::Result<u8> {
                 token::run(command, client, around).await
             };
             place.manage(environment, file, out, work)
+        }
+        Command::Audit { place, command: audit::AuditCommand::Tree(command) } => {
+            Ok(audit::tree::run(&command, place.url.as_deref(), environment, file, out))
         }
         Command::Audit { place, command } => {
             let work = async |client: &Client, around: &mut input::Surroundings<'_>| {

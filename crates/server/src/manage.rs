@@ -22,6 +22,7 @@ pub mod tags;
 pub mod story;
 pub mod tokens;
 pub mod validate;
+pub mod verify;
 
 use std::sync::Arc;
 

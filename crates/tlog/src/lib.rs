@@ -25,6 +25,7 @@ mod rotate;
 mod reader;
 mod sweep;
 mod rebuild;
+pub mod verify;
 
 pub use error::{Error, Kind};
 pub use keys::KeySource;

@@ -123,7 +123,18 @@ const SEGMENT: &[DetailKey] = &[
     JournalFirst,
     JournalLast,
     ReplacedFiles,
-    // Of a prune of entries: those below this number are dropped.
+];
+/// Of a prune of entries the last one says below which number they are dropped.
+const PRUNED: &[DetailKey] = &[
+    Dataset,
+    File,
+    Rows,
+    Bytes,
+    Sha256,
+    JournalInstance,
+    JournalFirst,
+    JournalLast,
+    ReplacedFiles,
     TreeSize,
 ];
 const AGGREGATE: &[DetailKey] = &[
@@ -172,7 +183,8 @@ impl Action {
             Self::AuditKeyRotate => &[KeyId],
             Self::ConfigChange => &[KeyId, Rows, Sha256, Migrations],
             Self::LogLevelChange => &[Level, PreviousLevel, TtlSeconds],
-            Self::SegmentSealed | Self::SegmentCompacted | Self::SegmentPruned => SEGMENT,
+            Self::SegmentSealed | Self::SegmentCompacted => SEGMENT,
+            Self::SegmentPruned => PRUNED,
             Self::LogsErase => &[Query, Dataset, File, Rows, Sha256, ReplacedFiles],
             Self::LegalHoldPlace | Self::LegalHoldRelease => &[Query, Since, Until],
             Self::CachePurge => &[Provider, Count],

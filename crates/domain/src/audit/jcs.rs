@@ -34,6 +34,120 @@ pub fn parse(bytes: &[u8]) -> Result<Value, NotCanonical> {
     if to_bytes(&value)? == bytes { Ok(value) } else { Err(NotCanonical::Bytes) }
 }
 
+/// Whether `bytes` are surely canonical, found without reading values. Of names
+/// beyond ASCII and of deep nesting it is not sure: then [`parse`] tells.
+pub(super) fn is_plainly_canonical(bytes: &[u8]) -> bool {
+    let mut scan = Scan { rest: bytes };
+    std::str::from_utf8(bytes).is_ok() && scan.value(DEPTH_PLAIN) && scan.rest.is_empty()
+}
+
+const DEPTH_PLAIN: usize = 16;
+
+struct Scan<'b> {
+    rest: &'b [u8],
+}
+
+impl<'b> Scan<'b> {
+    fn value(&mut self, depth: usize) -> bool {
+        match self.rest.first() {
+            Some(b'"') => self.text().is_some(),
+            Some(b'{') if depth > 0 => self.object(depth - 1),
+            Some(b'[') if depth > 0 => self.array(depth - 1),
+            Some(b't') => self.eat(b"true"),
+            Some(b'f') => self.eat(b"false"),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            _ => false,
+        }
+    }
+
+    fn eat(&mut self, word: &[u8]) -> bool {
+        let rest = self.rest.strip_prefix(word);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn number(&mut self) -> bool {
+        let is_negative = self.eat(b"-");
+        let digits = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (number, rest) = self.rest.split_at(digits);
+        self.rest = rest;
+        let has_zero = number.first() == Some(&b'0');
+        if digits == 0 || digits > 16 || has_zero && (digits > 1 || is_negative) {
+            return false;
+        }
+        let value = number.iter().fold(0, |sum, digit| 10 * sum + i64::from(digit - b'0'));
+        value <= INTEGER_MAX
+    }
+
+    /// A text in its canonical escapes; what stands between its quotes.
+    fn text(&mut self) -> Option<&'b [u8]> {
+        let inside = self.rest.strip_prefix(b"\"")?;
+        let mut at = 0;
+        loop {
+            match *inside.get(at)? {
+                b'"' => break,
+                b'\\' => at += escape(&inside[at..])?,
+                0..0x20 => return None,
+                _ => at += 1,
+            }
+        }
+        self.rest = &inside[at + 1..];
+        Some(&inside[..at])
+    }
+
+    fn array(&mut self, depth: usize) -> bool {
+        if self.eat(b"[]") {
+            return true;
+        }
+        let mut open: &[u8] = b"[";
+        while self.eat(open) {
+            if !self.value(depth) {
+                return false;
+            }
+            open = b",";
+        }
+        self.eat(b"]")
+    }
+
+    fn object(&mut self, depth: usize) -> bool {
+        if self.eat(b"{}") {
+            return true;
+        }
+        let mut open: &[u8] = b"{";
+        let mut last: Option<&[u8]> = None;
+        while self.eat(open) {
+            let Some(name) = self.text() else { return false };
+            // In ASCII without escapes bytes sort as UTF-16 does.
+            let is_plain = name.is_ascii() && !name.contains(&b'\\');
+            let follows = last.is_none_or(|last| last < name);
+            if !is_plain || !follows || !self.eat(b":") || !self.value(depth) {
+                return false;
+            }
+            (open, last) = (b",", Some(name));
+        }
+        self.eat(b"}")
+    }
+}
+
+/// How long the canonical escape is that `bytes` begin with.
+fn escape(bytes: &[u8]) -> Option<usize> {
+    match bytes.get(1)? {
+        b'"' | b'\\' | b'b' | b't' | b'n' | b'f' | b'r' => Some(2),
+        b'u' => {
+            let code = bytes.get(2..6)?.strip_prefix(b"00")?;
+            let digit = |byte: u8| match byte {
+                b'0'..=b'9' => Some(byte - b'0'),
+                b'a'..=b'f' => Some(byte - b'a' + 10),
+                _ => None,
+            };
+            let code = 16 * digit(code[0])? + digit(code[1])?;
+            let is_short = matches!(code, 0x08 | b'\t' | b'\n' | 0x0c | b'\r');
+            (code < 0x20 && !is_short).then_some(6)
+        }
+        _ => None,
+    }
+}
+
 fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), NotCanonical> {
     match value {
         Value::Null => return Err(NotCanonical::Null),
@@ -147,6 +261,43 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_look_is_sure_of_what_leaves_are_made_of() {
+        for sure in [
+            r#"{"a":1,"b":"x"}"#,
+            r#"{"A":{},"a":[],"b":[true,false,-1,0,9007199254740992],"c":"\u0001\n\"é"}"#,
+        ] {
+            assert!(is_plainly_canonical(sure.as_bytes()), "{sure}");
+        }
+        for other in [
+            "",
+            "{",
+            "{}x",
+            r#"{"b":1,"a":1}"#,
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,}"#,
+            "[,1]",
+            "[1,]",
+            "-0",
+            "01",
+            "1.0",
+            "1e3",
+            "9007199254740993",
+            "99999999999999999",
+            "null",
+            "[null]",
+            r#""\u000a""#,
+            r#""\u001F""#,
+            r#""\u0041""#,
+            r#""\/""#,
+            "\"\n\"",
+            "\"",
+            " 1",
+        ] {
+            assert!(!is_plainly_canonical(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
     fn other_bytes_for_the_same_value_are_refused() {
         assert!(parse(br#"{"a":1,"b":"x"}"#).is_ok());
         for other in [
@@ -184,7 +335,19 @@ mod tests {
         }
 
         #[test]
+        fn the_plain_look_is_never_wrong(value in any_value(), at in any::<usize>(), byte: u8) {
+            let mut bytes = to_bytes(&value).expect("canonical");
+            prop_assert!(!is_plainly_canonical(&bytes) || parse(&bytes).is_ok());
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            prop_assert!(!is_plainly_canonical(&bytes) || parse(&bytes).is_ok());
+            bytes.insert(at, byte);
+            prop_assert!(!is_plainly_canonical(&bytes) || parse(&bytes).is_ok());
+        }
+
+        #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert!(!is_plainly_canonical(&bytes) || parse(&bytes).is_ok());
             if let Ok(value) = parse(&bytes) {
                 prop_assert_eq!(to_bytes(&value), Ok(bytes));
             }

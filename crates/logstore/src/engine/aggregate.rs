@@ -90,19 +90,24 @@ impl Aggregate {
         self.measured.iter_mut().for_each(|measured| measured.resize(groups));
     }
 
-    /// Adds rows as columns. `place` says where a field's values stand.
+    /// Whether lines are told apart by their time.
+    pub(crate) fn has_buckets(&self) -> bool {
+        self.stats.bucket_micros.is_some()
+    }
+
+    /// Adds rows as columns; their times are needed where there are buckets. `place`
+    /// says where a field's values stand.
     pub(crate) fn add_batch<'b>(
         &mut self,
+        rows: usize,
         times: &[i64],
         weights: Option<&[i64]>,
         place: &dyn Fn(&FieldRef) -> Place<'b>,
     ) -> Result<(), EngineError> {
-        self.lines += times.len() as u64;
-        let bucket = self.stats.bucket_micros;
-        let buckets: Option<Vec<i64>> =
-            bucket.map(|length| times.iter().map(|time| time.div_euclid(length)).collect());
+        self.lines += rows as u64;
+        let buckets = self.stats.bucket_micros.map(|length| buckets(times, length));
         let by: Vec<Place<'b>> = self.stats.by.iter().map(place).collect();
-        let groups = self.groups.of_batch(times.len(), buckets.as_deref(), &by)?;
+        let groups = self.groups.of_batch(rows, buckets.as_deref(), &by)?;
         self.resize();
         for measured in &mut self.measured {
             let place = measured.field.as_ref().map_or(Place::Nowhere, place);
@@ -199,6 +204,21 @@ impl Aggregate {
         let measures = self.stats.measures.iter().map(measure_name);
         keys.chain(measures.map(|name| Column { name, is_key: false })).collect()
     }
+}
+
+/// The number of the bucket of each time. Most are in that of the one before, which
+/// two comparisons tell and a division would take longer to.
+fn buckets(times: &[i64], length: i64) -> Vec<i64> {
+    let (mut bucket, mut begin, mut end) = (0, 0, 0);
+    let of_time = |time: &i64| {
+        if *time < begin || *time >= end {
+            bucket = time.div_euclid(length);
+            begin = bucket.saturating_mul(length);
+            end = begin.saturating_add(length);
+        }
+        bucket
+    };
+    times.iter().map(of_time).collect()
 }
 
 /// By time, then the first measure from the largest on, then the names.

@@ -1,7 +1,7 @@
 //! Words in captured bodies: bodies lie apart from their records, so they are
 //! looked through first, and a record matches if it is among those that were found.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, convert::Infallible};
 
 use arrow_array::cast::AsArray;
 use domain::{fields::Stream, query::Expr};
@@ -9,10 +9,10 @@ use domain::{fields::Stream, query::Expr};
 use super::{
     EngineError, Report, Search, Sources, Stop,
     context::add,
-    evaluate::Evaluator,
     plan::Words,
-    run::Run,
-    source::{Counters, Halt, Scan, Unit},
+    queue::Work,
+    run::{AtWork, Done, Run},
+    source::{Halt, Scan},
     tally::in_parallel,
 };
 use crate::segment::Dataset;
@@ -85,15 +85,13 @@ fn records_with(
         ..search.clone()
     };
     let run = Run::over(sources, &asked, &[Dataset::Bodies], &[])?;
-    let scan = |source: usize,
-                unit: &Unit,
-                ids: &mut HashSet<String>,
-                evaluator: &mut Evaluator,
-                counters: &mut Counters| {
-        let plan = run.plan_of(source);
+    let scan = |work: Work<Infallible>, at: &mut AtWork<'_, HashSet<String>>| {
+        let Work::Scan(unit) = work else { return Ok(Done::NOTHING) };
+        let AtWork { source, state: ids, evaluator, counters } = at;
+        let plan = run.plan_of(*source);
         let scan = Scan { plan, columns: &[RECORD_ID], handles: false, meter: &run.meter };
         let mut is_full = false;
-        run.source(source).scan(unit, &scan, evaluator, counters, &mut |rows| {
+        run.source(*source).scan(&unit, &scan, evaluator, counters, &mut |rows| {
             let column = rows.batch.column_by_name(RECORD_ID);
             let texts = column.and_then(|column| column.as_string_opt::<i32>());
             for id in texts.into_iter().flatten().flatten().filter(|_| !is_full) {
@@ -103,7 +101,7 @@ fn records_with(
             }
             is_full = ids.len() > ids_max;
         })?;
-        if is_full { Err(Halt::Stop(Stop::Memory)) } else { Ok(None) }
+        if is_full { Err(Halt::Stop(Stop::Memory)) } else { Ok(Done::NOTHING) }
     };
     let (states, report) =
         in_parallel(&run, HashSet::new, &scan, &|ids: &HashSet<String>| ids.len() as u64)?;

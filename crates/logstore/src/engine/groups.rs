@@ -110,15 +110,54 @@ impl Groups {
         if self.fields.is_empty() && !self.has_buckets {
             return Ok(groups);
         }
-        let mut key = GroupKey { bucket: 0, codes: [0; GROUP_FIELDS_MAX] };
-        for (row, group) in groups.iter_mut().enumerate() {
-            key.bucket = buckets.map_or(0, |buckets| buckets[row]);
-            for (code, column) in key.codes.iter_mut().zip(&columns) {
-                *code = column[row];
+        // Rows come in the order of time: those of a bucket stand together.
+        let mut from = 0;
+        while from < rows {
+            let bucket = buckets.map_or(0, |buckets| buckets[from]);
+            let same = |buckets: &[i64]| {
+                buckets[from..].iter().take_while(|other| **other == bucket).count()
+            };
+            let to = from + buckets.map_or(rows - from, same);
+            self.of_bucket(bucket, &columns, from, &mut groups[from..to])?;
+            from = to;
+        }
+        Ok(groups)
+    }
+
+    /// The groups of rows of one bucket, from a row on.
+    fn of_bucket(
+        &mut self,
+        bucket: i64,
+        columns: &[Vec<u32>],
+        from: usize,
+        groups: &mut [u32],
+    ) -> Result<(), EngineError> {
+        let mut key = GroupKey { bucket, codes: [0; GROUP_FIELDS_MAX] };
+        if let [codes] = columns {
+            // The groups of the codes met so far.
+            let mut known: Vec<u32> = Vec::new();
+            for (group, code) in groups.iter_mut().zip(&codes[from..]) {
+                let at = *code as usize;
+                if let Some(found) = known.get(at).filter(|found| **found != NONE) {
+                    *group = *found;
+                    continue;
+                }
+                key.codes[0] = *code;
+                *group = self.of_key(&key)?;
+                if *code < DENSE_MAX {
+                    known.resize(known.len().max(at + 1), NONE);
+                    known[at] = *group;
+                }
+            }
+            return Ok(());
+        }
+        for (at, group) in groups.iter_mut().enumerate() {
+            for (code, column) in key.codes.iter_mut().zip(columns) {
+                *code = column[from + at];
             }
             *group = self.of_key(&key)?;
         }
-        Ok(groups)
+        Ok(())
     }
 
     /// The group of one row by its values.
@@ -267,18 +306,21 @@ impl Codes {
             known.unwrap_or_else(|| (values.clone(), vec![NONE; values.len()]));
         let Some(strings) = values.as_string_opt::<i32>() else { return Ok(vec![0; texts.len()]) };
         let keys = texts.keys();
+        let nulls = keys.nulls();
         let mut rows = Vec::with_capacity(keys.len());
         for (row, key) in keys.values().iter().enumerate() {
             let key = *key as usize;
-            let is_absent = keys.is_null(row) || key >= codes.len();
-            if is_absent {
-                rows.push(0);
-                continue;
-            }
-            if codes[key] == NONE {
-                codes[key] = self.of_text(strings.value(key))?;
-            }
-            rows.push(codes[key]);
+            let is_absent = nulls.is_some_and(|nulls| nulls.is_null(row));
+            let code = match codes.get(key) {
+                _ if is_absent => 0,
+                None => 0,
+                Some(&NONE) => {
+                    codes[key] = self.of_text(strings.value(key))?;
+                    codes[key]
+                }
+                Some(code) => *code,
+            };
+            rows.push(code);
         }
         self.dictionary = Some((values, codes));
         Ok(rows)

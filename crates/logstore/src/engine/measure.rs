@@ -236,10 +236,7 @@ impl Measured {
         };
         let only_weights = !self.wants_numbers() && self.distinct.is_none();
         if only_weights {
-            for (row, group) in groups.iter().enumerate().filter(|(row, _)| !column.is_null(*row)) {
-                self.weights[*group as usize] += weight(row);
-            }
-            return;
+            return each(groups, column, |row, group| self.weights[group] += weight(row));
         }
         if self.distinct.is_some() || !self.add_numbers(groups, weights, column, room) {
             for (row, group) in groups.iter().enumerate() {
@@ -256,35 +253,56 @@ impl Measured {
         column: &ArrayRef,
         room: &Room,
     ) -> bool {
-        let weight = |row: usize| weights.map_or(1, |weights| weights[row].cast_unsigned());
-        let nulls = column.nulls();
-        let rows = (0..groups.len()).filter(|row| nulls.is_none_or(|nulls| nulls.is_valid(*row)));
-        if let Some(values) = column.as_any().downcast_ref::<Float64Array>() {
-            let values = values.values();
-            for row in rows {
-                let (group, value) = (groups[row] as usize, values[row]);
-                self.weights[group] += weight(row);
-                if let Some(sums) = &mut self.sums {
-                    sums[group].add_number(value);
-                }
-                self.add_code(group, code_of_number(value), room);
+        if let Some(numbers) = column.as_any().downcast_ref::<Float64Array>() {
+            let values = numbers.values();
+            if let Some(sums) = &mut self.sums {
+                each(groups, column, |row, group| sums[group].add_number(values[row]));
             }
-            return true;
-        }
-        if let Some(values) = column.as_any().downcast_ref::<Decimal128Array>() {
-            let values = values.values();
-            for row in rows {
-                self.weights[groups[row] as usize] += weight(row);
-                self.add_whole(groups[row] as usize, values[row] as i64, room);
+            self.add_codes(groups, column, room, |row| code_of_number(values[row]));
+        } else if let Some(decimals) = column.as_any().downcast_ref::<Decimal128Array>() {
+            let values = decimals.values();
+            if let Some(sums) = &mut self.sums {
+                each(groups, column, |row, group| sums[group].whole += values[row]);
             }
-            return true;
+            self.add_codes(groups, column, room, |row| code_of_whole(values[row] as i64));
+        } else if let Some(values) = whole(column) {
+            if let Some(sums) = &mut self.sums {
+                each(groups, column, |row, group| sums[group].whole += i128::from(values[row]));
+            }
+            self.add_codes(groups, column, room, |row| code_of_whole(values[row]));
+        } else {
+            return false;
         }
-        let Some(values) = whole(column) else { return false };
-        for row in rows {
-            self.weights[groups[row] as usize] += weight(row);
-            self.add_whole(groups[row] as usize, values[row], room);
+        match weights {
+            None => each(groups, column, |_, group| self.weights[group] += 1),
+            Some(weights) => each(groups, column, |row, group| {
+                self.weights[group] += weights[row].cast_unsigned();
+            }),
         }
         true
+    }
+
+    /// Everything of numbers but their sums.
+    fn add_codes(
+        &mut self,
+        groups: &[u32],
+        column: &ArrayRef,
+        room: &Room,
+        code: impl Fn(usize) -> u64,
+    ) {
+        each(groups, column, |_, group| self.counts[group] += 1);
+        if let Some(ranges) = &mut self.ranges {
+            each(groups, column, |row, group| {
+                let (least, most) = &mut ranges[group];
+                let code = code(row);
+                *least = code.min(*least);
+                *most = code.max(*most);
+            });
+        }
+        if let Some(samples) = &mut self.samples {
+            let number = self.unit.number();
+            each(groups, column, |row, group| samples[group].add(code(row), room, number));
+        }
     }
 
     fn add_whole(&mut self, group: usize, value: i64, room: &Room) {
@@ -420,6 +438,22 @@ impl Measured {
             }
         };
         (cell, true)
+    }
+}
+
+/// Every row of a column that has a value, with its group.
+fn each(groups: &[u32], column: &ArrayRef, mut visit: impl FnMut(usize, usize)) {
+    match column.nulls() {
+        None => {
+            for (row, group) in groups.iter().enumerate() {
+                visit(row, *group as usize);
+            }
+        }
+        Some(nulls) => {
+            for row in nulls.valid_indices() {
+                visit(row, groups[row] as usize);
+            }
+        }
     }
 }
 

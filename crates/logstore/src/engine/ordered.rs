@@ -5,31 +5,40 @@
 //! Early stop follows from that: with a limit, files and row groups whose time
 //! lies behind the last line that is needed are never read.
 
-use std::{cmp::Ordering, collections::BinaryHeap, ops::ControlFlow, sync::Arc};
+use std::{cmp::Ordering, collections::BinaryHeap, ops::ControlFlow};
 
 use arrow_array::RecordBatch;
 use domain::{fields::Stream, ids::InstanceId, time::Timestamp};
 
 use super::{
     EngineError, Hit, Order, Position, Report, Search, Sources, Stop,
-    evaluate::{Evaluator, whole},
-    plan::Words,
-    queue::{Queue, Ready},
-    run::{Run, THREADS, join, spawn},
-    source::{Counters, Halt, Lines, Scan, Source, Unit},
+    evaluate::whole,
+    plan::{Plan, Words},
+    queue::{Queue, Ready, Work},
+    run::{AtWork, Done, Run, THREADS, join, spawn},
+    source::{Counters, Halt, Lines, Scan, Unit},
 };
 use crate::segment::{
     Dataset, PAGE_ROWS,
     schema::{SEQ, TS},
 };
 
-/// Scanned units that wait to be merged, unless all are needed to go on.
-const AHEAD_MAX: usize = 4;
-/// Lines that are rendered at once.
-const LINES_MAX: usize = 8192;
-/// Where many files overlap in time, so that all of them together stay small.
-const LINES_OVERLAPPING: usize = 1024;
+/// Pieces of lines that wait to be merged, unless all are needed to go on.
+const AHEAD_MAX: usize = 8;
+/// Lines of one piece. A page is read whole, so its lines stay together; what is
+/// spread over many pages is shared between the threads.
+const LINES: usize = 1024;
+const LINES_MAX: usize = 4096;
+const PAGES: usize = 16;
+/// Where many files overlap in time, so that a piece of each stays small.
 const OVERLAPPING: usize = 12;
+const LINES_OVERLAPPING: usize = 256;
+/// Captured bodies are as long as a hundred lines.
+const BODIES: usize = 32;
+/// Rows that are scanned at once where each one matches.
+const ROWS_ALL: u64 = 16 * 1024;
+/// And where it is enough to find some.
+const ROWS_SOME: u64 = 64 * 1024;
 
 /// Where a matching row is.
 #[derive(Clone, Copy)]
@@ -39,7 +48,7 @@ struct Match {
     handle: u64,
 }
 
-/// The matches of a unit, in order, with the lines of the first of them.
+/// Matches in order, with their lines.
 struct Found {
     source: usize,
     matches: Vec<Match>,
@@ -48,17 +57,16 @@ struct Found {
 
 impl Found {
     fn bytes(&self) -> usize {
-        self.matches.len() * size_of::<Match>() + self.lines.bytes.capacity()
+        self.matches.capacity() * size_of::<Match>() + self.lines.bytes.capacity()
     }
 }
 
-/// A unit on its way through the merge.
+/// Lines on their way through the merge.
 struct Cursor<'r> {
     found: Found,
     key: Key<'r>,
-    /// The match that is next, and the one that `lines` begins with.
+    /// The match that is next.
     at: usize,
-    lines_from: usize,
 }
 
 /// Lines in the order asked for: the larger key comes first.
@@ -127,7 +135,7 @@ pub(crate) fn search(
     visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
 ) -> Result<Report, EngineError> {
     let search = behind(search);
-    merged(&Run::new(sources, &search, words)?, visit)
+    merged(Run::new(sources, &search, words)?, visit)
 }
 
 /// Captured bodies that meet a condition, in order.
@@ -137,24 +145,35 @@ pub(crate) fn bodies(
     visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
 ) -> Result<Report, EngineError> {
     let search = behind(search);
-    merged(&Run::over(sources, &search, &[Dataset::Bodies], &[])?, visit)
+    merged(Run::over(sources, &search, &[Dataset::Bodies], &[])?, visit)
 }
 
 fn merged(
-    run: &Run<'_>,
+    mut run: Run<'_>,
     visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
 ) -> Result<Report, EngineError> {
+    let limit = run.search.limit;
+    run.plans.iter_mut().for_each(|plan| plan.unit_rows = unit_rows(plan, limit));
+    let run = &run;
     let mut counters = Counters::default();
     let queue = Queue::new(run.tasks(&mut counters), AHEAD_MAX);
     let mut merge = Merge::new(run, counters);
-    let scan = |source: usize, unit: &Unit, (): &mut (), e: &mut Evaluator, c: &mut Counters| {
-        find(run, source, unit, e, c)
+    let step = |work: Work<Vec<Match>>, at: &mut AtWork<'_, ()>| match work {
+        Work::Open => Ok(Done::NOTHING),
+        Work::Scan(unit) => find(run, &unit, at),
+        Work::Fetch(matches) => {
+            let handles: Vec<u64> = matches.iter().map(|found| found.handle).collect();
+            run.meter.check()?;
+            let lines = run.source(at.source).lines(&handles, at.counters)?;
+            let found = Found { source: at.source, matches, lines };
+            Ok(Done { tasks: Vec::new(), result: Some(found) })
+        }
     };
     let stop = std::thread::scope(|scope| {
         let _end = super::queue::EndOnPanic(&queue);
         let mut workers = Vec::new();
         for _ in 0..THREADS {
-            let worker = spawn(scope, "search", || run.work(&queue, (), &scan));
+            let worker = spawn(scope, "search", || run.work(&queue, (), &step));
             match worker {
                 Ok(worker) => workers.push(worker),
                 Err(error) => {
@@ -177,6 +196,17 @@ fn merged(
     Ok(run.report(merge.counters, queue.spared(), matched, stop))
 }
 
+/// How finely sources are scanned, so that not much more is read than is needed.
+fn unit_rows(plan: &Plan, limit: Option<usize>) -> Option<u64> {
+    let page = PAGE_ROWS as u64;
+    match (plan.parts.is_empty(), limit) {
+        (true, Some(limit)) => Some((limit as u64).clamp(1, ROWS_ALL).next_multiple_of(page)),
+        (true, None) => Some(ROWS_ALL),
+        (false, Some(_)) => Some(ROWS_SOME),
+        (false, None) => None,
+    }
+}
+
 /// The question with its time narrowed to what lies behind a position.
 fn behind(search: &Search) -> Search {
     let mut search = search.clone();
@@ -194,19 +224,16 @@ fn behind(search: &Search) -> Search {
     search
 }
 
-/// The matches of one unit.
+/// Where the matches of a unit are, in pieces of which lines are to be made.
 fn find(
     run: &Run<'_>,
-    source: usize,
     unit: &Unit,
-    evaluator: &mut Evaluator,
-    counters: &mut Counters,
-) -> Result<Option<Found>, Halt> {
-    let from = run.source(source);
-    let scan =
-        Scan { plan: run.plan_of(source), columns: &[SEQ, TS], handles: true, meter: &run.meter };
+    at: &mut AtWork<'_, ()>,
+) -> Result<Done<Vec<Match>, Found>, Halt> {
+    let (plan, from) = (run.plan_of(at.source), run.source(at.source));
+    let scan = Scan { plan, columns: &[SEQ, TS], handles: true, meter: &run.meter };
     let mut matches: Vec<Match> = Vec::new();
-    from.scan(unit, &scan, evaluator, counters, &mut |rows| {
+    from.scan(unit, &scan, at.evaluator, at.counters, &mut |rows| {
         matches.extend(places(&rows.batch, &rows.handles));
     })?;
     let order = run.search.order;
@@ -217,15 +244,21 @@ fn find(
             Key { order, ts: after.ts.as_micros(), instance: &after.instance, seq: after.seq };
         matches.retain(|found| key(found) < after);
     }
-    if matches.is_empty() {
-        return Ok(None);
-    }
     matches.sort_unstable_by_key(|found| std::cmp::Reverse(key(found)));
     matches.truncate(run.search.limit.unwrap_or(usize::MAX));
-    matches.shrink_to_fit();
-    let first = next_lines(&matches, 0, LINES_OVERLAPPING);
-    let lines = fetch(&**from, &matches[..first], counters)?;
-    Ok(Some(Found { source, matches, lines }))
+    let lines = match plan.dataset {
+        Dataset::Bodies => BODIES,
+        _ if run.parts.len() < OVERLAPPING => LINES,
+        _ => LINES_OVERLAPPING,
+    };
+    let mut tasks = Vec::new();
+    let mut rest = matches.as_slice();
+    while let Some(first) = rest.first() {
+        let (piece, behind) = rest.split_at(piece_of(rest, lines));
+        tasks.push((key(first).rank(), Work::Fetch(piece.to_vec())));
+        rest = behind;
+    }
+    Ok(Done { tasks, result: None })
 }
 
 fn places(batch: &RecordBatch, handles: &[u64]) -> Vec<Match> {
@@ -236,22 +269,20 @@ fn places(batch: &RecordBatch, handles: &[u64]) -> Vec<Match> {
         .collect()
 }
 
-/// How many matches from `at` on are rendered together: whole pages where there
-/// are enough, since a page is read whole.
-fn next_lines(matches: &[Match], at: usize, max: usize) -> usize {
-    let rest = &matches[at..matches.len().min(at + max)];
-    if rest.len() < max || max < LINES_MAX {
-        return rest.len();
-    }
+/// How many of the first matches become lines together.
+fn piece_of(matches: &[Match], lines: usize) -> usize {
     let page = |found: &Match| found.handle / PAGE_ROWS as u64;
-    let last = rest.last().map(page);
-    let whole = rest.iter().rposition(|found| Some(page(found)) != last).map_or(0, |at| at + 1);
-    if whole > 0 { whole } else { rest.len() }
-}
-
-fn fetch(source: &dyn Source, matches: &[Match], counters: &mut Counters) -> Result<Lines, Halt> {
-    let handles: Vec<u64> = matches.iter().map(|found| found.handle).collect();
-    Ok(source.lines(&handles, counters)?)
+    let (mut pages, mut count) = (0, 0);
+    let mut last = None;
+    for found in matches.iter().take(LINES_MAX.min(lines.saturating_mul(4))) {
+        let is_new = last.replace(page(found)) != Some(page(found));
+        if is_new && (count >= lines || pages == PAGES) {
+            break;
+        }
+        pages += usize::from(is_new);
+        count += 1;
+    }
+    count
 }
 
 fn stream_of(dataset: Dataset) -> Stream {
@@ -291,7 +322,7 @@ impl<'r, 'a> Merge<'r, 'a> {
 
     fn all(
         &mut self,
-        queue: &Queue<Found>,
+        queue: &Queue<Vec<Match>, Found>,
         visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
     ) -> Option<Stop> {
         while !self.is_satisfied {
@@ -304,9 +335,7 @@ impl<'r, 'a> Merge<'r, 'a> {
             if self.bytes > self.run.meter.memory_bytes() {
                 return Some(Stop::Memory);
             }
-            if let Err(stop) = self.emit(frontier, visit) {
-                return Some(stop);
-            }
+            self.emit(frontier, visit);
             if (frontier.is_none() && self.cursors.is_empty()) || (is_ended && nothing_new) {
                 break;
             }
@@ -318,7 +347,7 @@ impl<'r, 'a> Merge<'r, 'a> {
         self.bytes += found.bytes();
         let Some(first) = found.matches.first().copied() else { return };
         let key = self.key(found.source, &first);
-        self.cursors.push(Cursor { found, key, at: 0, lines_from: 0 });
+        self.cursors.push(Cursor { found, key, at: 0 });
     }
 
     fn key(&self, source: usize, found: &Match) -> Key<'r> {
@@ -327,19 +356,12 @@ impl<'r, 'a> Merge<'r, 'a> {
     }
 
     /// Visits what nothing that is still to come can be before.
-    fn emit(
-        &mut self,
-        frontier: Option<i64>,
-        visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Stop> {
+    fn emit(&mut self, frontier: Option<i64>, visit: &mut dyn FnMut(Hit<'_>) -> ControlFlow<()>) {
         while let Some(best) = self.cursors.peek() {
             if self.is_satisfied || frontier.is_some_and(|bound| best.key.rank() <= bound) {
                 break;
             }
             let Some(mut cursor) = self.cursors.pop() else { break };
-            if self.refill(&mut cursor)?.is_none() {
-                continue;
-            }
             let source = self.run.source(cursor.found.source);
             let found = cursor.found.matches[cursor.at];
             let position = Position {
@@ -348,7 +370,7 @@ impl<'r, 'a> Merge<'r, 'a> {
                 seq: found.seq,
             };
             let flow = visit(Hit {
-                line: cursor.found.lines.get(cursor.at - cursor.lines_from),
+                line: cursor.found.lines.get(cursor.at),
                 position: &position,
                 stream: stream_of(source.dataset()),
                 context: false,
@@ -364,40 +386,6 @@ impl<'r, 'a> Merge<'r, 'a> {
                 }
                 None => self.bytes -= cursor.found.bytes(),
             }
-        }
-        Ok(())
-    }
-
-    /// Makes sure that the next match of a cursor has its line. `None`: its file
-    /// cannot be read any more; the rest of the unit is a problem of the answer.
-    fn refill(&mut self, cursor: &mut Cursor<'r>) -> Result<Option<()>, Stop> {
-        if cursor.at < cursor.lines_from + cursor.found.lines.ends.len() {
-            return Ok(Some(()));
-        }
-        if let Err(Halt::Stop(stop)) = self.run.meter.check() {
-            return Err(stop);
-        }
-        let before = cursor.found.bytes();
-        let max = match self.cursors.len() < OVERLAPPING {
-            true => LINES_MAX,
-            false => LINES_OVERLAPPING,
-        };
-        let count = next_lines(&cursor.found.matches, cursor.at, max.min(self.left));
-        let matches = &cursor.found.matches[cursor.at..cursor.at + count];
-        let source = Arc::clone(self.run.source(cursor.found.source));
-        match fetch(&*source, matches, &mut self.counters) {
-            Ok(lines) => {
-                cursor.found.lines = lines;
-                cursor.lines_from = cursor.at;
-                self.bytes = self.bytes + cursor.found.bytes() - before;
-                Ok(Some(()))
-            }
-            Err(Halt::Problem(problem)) => {
-                self.counters.problem(problem);
-                self.bytes -= before;
-                Ok(None)
-            }
-            Err(Halt::Stop(stop)) => Err(stop),
         }
     }
 }

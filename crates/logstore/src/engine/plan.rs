@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) is_never: bool,
     /// Leaves are numbered below this.
     pub(crate) leaves: usize,
+    /// How many rows are scanned at once; `None`: whatever suits the source.
+    pub(crate) unit_rows: Option<u64>,
 }
 
 /// One of the conditions that must all hold, with what it reads.
@@ -127,6 +129,7 @@ impl Plan {
             is_never: is_never || search.since.zip(search.until).is_some_and(|(a, b)| a >= b),
             parts,
             leaves: compiler.leaves,
+            unit_rows: None,
         })
     }
 
@@ -218,7 +221,10 @@ impl Compiler<'_> {
             });
         }
         let found = self.words.iter().find(|(known, _)| known == word);
-        if let Some((_, records)) = found.filter(|_| self.dataset == Dataset::Records) {
+        let of_records = |(_, records): &&(String, Vec<String>)| {
+            self.dataset == Dataset::Records && !records.is_empty()
+        };
+        if let Some((_, records)) = found.filter(of_records) {
             let check = Check::Text(TextCheck::any(records.clone()));
             any.push(self.leaf("record_id", check));
         }

@@ -8,45 +8,63 @@ use parking_lot::{Condvar, Mutex};
 use super::source::Unit;
 
 /// A piece of work and the best place a row of it can have.
-pub(crate) struct Task {
+pub(crate) struct Task<F> {
     /// See [`super::ordered::Key`]: the larger comes first.
     pub(crate) bound: i64,
     pub(crate) source: usize,
-    /// `None`: the source is to be opened and pruned.
-    pub(crate) unit: Option<Unit>,
+    pub(crate) work: Work<F>,
 }
 
-impl PartialEq for Task {
+/// What is to be done with a source; what is nearer to an answer comes first.
+pub(crate) enum Work<F> {
+    /// It is opened, and what cannot match is left out.
+    Open,
+    Scan(Unit),
+    /// Lines are made of rows that were found.
+    Fetch(F),
+}
+
+impl<F> Task<F> {
+    fn key(&self) -> (i64, u8, std::cmp::Reverse<usize>) {
+        let step = match &self.work {
+            Work::Open => 0,
+            Work::Scan(_) => 1,
+            Work::Fetch(_) => 2,
+        };
+        (self.bound, step, std::cmp::Reverse(self.source))
+    }
+}
+
+impl<F> PartialEq for Task<F> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Task {}
+impl<F> Eq for Task<F> {}
 
-impl PartialOrd for Task {
+impl<F> PartialOrd for Task<F> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Task {
+impl<F> Ord for Task<F> {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |task: &Self| (task.bound, task.unit.is_some(), std::cmp::Reverse(task.source));
-        key(self).cmp(&key(other))
+        self.key().cmp(&other.key())
     }
 }
 
-pub(crate) struct Queue<R> {
-    state: Mutex<State<R>>,
+pub(crate) struct Queue<F, R> {
+    state: Mutex<State<F, R>>,
     /// For workers: there may be work.
     work: Condvar,
     /// For the one who orders: there may be results, or less can still come.
     ready: Condvar,
 }
 
-struct State<R> {
-    tasks: BinaryHeap<Task>,
+struct State<F, R> {
+    tasks: BinaryHeap<Task<F>>,
     /// The bounds of what is being worked on.
     running: Vec<i64>,
     results: Vec<R>,
@@ -65,8 +83,8 @@ pub(crate) struct Ready<R> {
     pub(crate) is_ended: bool,
 }
 
-impl<R> Queue<R> {
-    pub(crate) fn new(tasks: Vec<Task>, ahead_max: usize) -> Self {
+impl<F, R> Queue<F, R> {
+    pub(crate) fn new(tasks: Vec<Task<F>>, ahead_max: usize) -> Self {
         let state = State {
             tasks: tasks.into(),
             running: Vec::new(),
@@ -80,7 +98,7 @@ impl<R> Queue<R> {
 
     /// The next task; waits for one while others may still make some. `None`:
     /// there will be none.
-    pub(crate) fn take(&self) -> Option<Task> {
+    pub(crate) fn take(&self) -> Option<Task<F>> {
         let mut state = self.state.lock();
         loop {
             if state.is_ended || (state.tasks.is_empty() && state.running.is_empty()) {
@@ -96,7 +114,7 @@ impl<R> Queue<R> {
     }
 
     /// Gives back what a task came to.
-    pub(crate) fn give(&self, bound: i64, tasks: Vec<Task>, result: Option<R>) {
+    pub(crate) fn give(&self, bound: i64, tasks: Vec<Task<F>>, result: Option<R>) {
         let mut state = self.state.lock();
         if let Some(at) = state.running.iter().position(|running| *running == bound) {
             state.running.swap_remove(at);
@@ -117,7 +135,8 @@ impl<R> Queue<R> {
 
     /// Sources that nobody opened.
     pub(crate) fn spared(&self) -> u64 {
-        self.state.lock().tasks.iter().filter(|task| task.unit.is_none()).count() as u64
+        let state = self.state.lock();
+        state.tasks.iter().filter(|task| matches!(task.work, Work::Open)).count() as u64
     }
 
     /// Takes the results that are there; waits until there is one, or nothing that
@@ -146,7 +165,7 @@ impl<R> Queue<R> {
     }
 }
 
-impl<R> State<R> {
+impl<F, R> State<F, R> {
     fn frontier(&self) -> Option<i64> {
         let tasks = self.tasks.peek().map(|task| task.bound);
         self.running.iter().copied().chain(tasks).max()
@@ -155,9 +174,9 @@ impl<R> State<R> {
 
 /// Ends the queue when its thread does, however that comes: nobody waits for a
 /// thread that panicked.
-pub(crate) struct EndOnPanic<'q, R>(pub(crate) &'q Queue<R>);
+pub(crate) struct EndOnPanic<'q, F, R>(pub(crate) &'q Queue<F, R>);
 
-impl<R> Drop for EndOnPanic<'_, R> {
+impl<F, R> Drop for EndOnPanic<'_, F, R> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.end();

@@ -7,8 +7,8 @@ use super::{
     EngineError, Explain, Order, Problem, Progress, Report, Search, Sources, Stop,
     evaluate::Evaluator,
     plan::{Plan, Words},
-    queue::{EndOnPanic, Queue, Task},
-    source::{Counters, Halt, Meter, Source, Span, Unit},
+    queue::{EndOnPanic, Queue, Task, Work},
+    source::{Counters, Halt, Meter, Source, Span},
     sources::Part,
 };
 use crate::segment::{Dataset, ReadCounts};
@@ -81,7 +81,7 @@ impl<'a> Run<'a> {
     }
 
     /// A task for each source that has a place in its plan.
-    pub(crate) fn tasks(&self, counters: &mut Counters) -> Vec<Task> {
+    pub(crate) fn tasks<F>(&self, counters: &mut Counters) -> Vec<Task<F>> {
         let mut tasks = Vec::new();
         for (source, part) in self.parts.iter().enumerate() {
             let plan = &self.plans[part.plan];
@@ -90,33 +90,40 @@ impl<'a> Run<'a> {
                 counters.pruned_by_time += u64::from(part.source.rows() > 0);
                 continue;
             }
-            tasks.push(Task { bound: self.bound(span), source, unit: None });
+            tasks.push(Task { bound: self.bound(span), source, work: Work::Open });
         }
         tasks
     }
 
-    /// Works until nothing is left. `scan` is called for each unit.
-    pub(crate) fn work<S, R>(
+    /// Works until nothing is left. `step` is called for each unit, and for what it
+    /// gives to be fetched.
+    pub(crate) fn work<S, F, R>(
         &self,
-        queue: &Queue<R>,
+        queue: &Queue<F, R>,
         state: S,
-        scan: &ScanUnit<'_, S, R>,
+        step: &Step<'_, S, F, R>,
     ) -> Worked<S> {
         let _end = EndOnPanic(queue);
         let mut worked = Worked { state, counters: Counters::default(), stop: None };
         let mut evaluators: Vec<Evaluator> =
             self.plans.iter().map(|plan| Evaluator::new(plan.leaves)).collect();
-        while let Some(task) = queue.take() {
-            let Task { bound, source, unit } = task;
-            let evaluator = &mut evaluators[self.parts[source].plan];
-            let counters = &mut worked.counters;
-            let done = match &unit {
-                None => self.prune(source, counters).map(|tasks| (tasks, None)),
-                Some(unit) => scan(source, unit, &mut worked.state, evaluator, counters)
-                    .map(|result| (Vec::new(), result)),
+        while let Some(Task { bound, source, work }) = queue.take() {
+            let mut at_work = AtWork {
+                source,
+                state: &mut worked.state,
+                evaluator: &mut evaluators[self.parts[source].plan],
+                counters: &mut worked.counters,
+            };
+            let done = match work {
+                Work::Open => self.prune(source, at_work.counters),
+                work => step(work, &mut at_work),
             };
             match done {
-                Ok((tasks, result)) => queue.give(bound, tasks, result),
+                Ok(done) => {
+                    let tasks = done.tasks.into_iter();
+                    let tasks = tasks.map(|(bound, work)| Task { bound, source, work });
+                    queue.give(bound, tasks.collect(), done.result);
+                }
                 Err(Halt::Problem(problem)) => {
                     worked.counters.problem(problem);
                     queue.give(bound, Vec::new(), None);
@@ -134,15 +141,11 @@ impl<'a> Run<'a> {
         worked
     }
 
-    fn prune(&self, source: usize, counters: &mut Counters) -> Result<Vec<Task>, Halt> {
+    fn prune<F, R>(&self, source: usize, counters: &mut Counters) -> Result<Done<F, R>, Halt> {
         self.meter.check()?;
         let units = self.source(source).prune(self.plan_of(source), counters)?;
-        let tasks = units.into_iter().map(|unit| Task {
-            bound: self.bound(unit.span),
-            source,
-            unit: Some(unit),
-        });
-        Ok(tasks.collect())
+        let tasks = units.into_iter().map(|unit| (self.bound(unit.span), Work::Scan(unit)));
+        Ok(Done { tasks: tasks.collect(), result: None })
     }
 
     fn tell(&self, counters: &Counters) {
@@ -222,12 +225,28 @@ pub(crate) fn datasets_of(search: &Search) -> Vec<Dataset> {
     datasets
 }
 
-/// Scans a unit of a source with the state of a thread.
-pub(crate) type ScanUnit<'f, S, R> =
-    dyn Fn(usize, &Unit, &mut S, &mut Evaluator, &mut Counters) -> Scanned<R> + Sync + 'f;
+/// Scans a unit of a source, or fetches what was found in it.
+pub(crate) type Step<'f, S, F, R> =
+    dyn Fn(Work<F>, &mut AtWork<'_, S>) -> Result<Done<F, R>, Halt> + Sync + 'f;
 
-/// What a unit came to, for whoever puts the answer together.
-pub(crate) type Scanned<R> = Result<Option<R>, Halt>;
+/// What a thread has at hand.
+pub(crate) struct AtWork<'w, S> {
+    pub(crate) source: usize,
+    pub(crate) state: &'w mut S,
+    pub(crate) evaluator: &'w mut Evaluator,
+    pub(crate) counters: &'w mut Counters,
+}
+
+/// What a step came to: more work on the same source, and what whoever puts the
+/// answer together is given.
+pub(crate) struct Done<F, R> {
+    pub(crate) tasks: Vec<(i64, Work<F>)>,
+    pub(crate) result: Option<R>,
+}
+
+impl<F, R> Done<F, R> {
+    pub(crate) const NOTHING: Self = Self { tasks: Vec::new(), result: None };
+}
 
 /// Starts the threads of a question.
 pub(crate) fn spawn<'scope, 'env, T: Send + 'scope>(

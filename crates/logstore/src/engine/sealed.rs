@@ -18,7 +18,7 @@ use super::{
     source::{Counters, Halt, Lines, Rows, Scan, Source, Span, Unit},
 };
 use crate::segment::{
-    Bounds, Dataset, PAGE_ROWS, Renderer, Segment, SegmentError, Selection, schema, schema::TS,
+    Dataset, PAGE_ROWS, Renderer, Segment, SegmentError, Selection, schema, schema::TS,
 };
 
 /// Below one row in so many, what is left is read by rows instead of by pages.
@@ -42,6 +42,10 @@ impl Sealed {
     fn open(&self, counters: &mut Counters) -> Result<Arc<Segment>, Problem> {
         let (segment, opened) = self.shelf.take(&self.path).map_err(|e| self.problem(&e))?;
         counters.opened += u64::from(opened);
+        if let Some(problem) = segment.ids_problem().filter(|_| opened) {
+            // Nothing is missing from the answer, but nothing proves its pages.
+            counters.problem(self.problem(problem));
+        }
         if segment.dataset() != self.dataset {
             let what =
                 format!("holds {}, not {}", segment.dataset().as_str(), self.dataset.as_str());
@@ -67,13 +71,8 @@ impl Sealed {
                     return None;
                 }
                 Ok(Some(rows)) => any = unite(any, rows),
-                Ok(None) => {
-                    // Slower, but not wrong: nothing is missing from the answer.
-                    if let Some(problem) = segment.ids_problem() {
-                        counters.problem(self.problem(problem));
-                    }
-                    return None;
-                }
+                // Slower, but not wrong.
+                Ok(None) => return None,
             }
         }
         Some(any)
@@ -117,11 +116,9 @@ impl Sealed {
                 let possible = prune::possible(&part.node, group, &mut pages)?;
                 ranges = intersect(&ranges, &possible);
             }
-            if !ranges.is_empty() {
-                let span = match groups.len() {
-                    1 => self.span,
-                    _ => self.span_of(segment, number)?,
-                };
+            let piece = plan.unit_rows.unwrap_or(u64::MAX);
+            for ranges in pieces(ranges, group.start, piece) {
+                let span = self.span_of(segment, &ranges)?;
                 units.push(Unit { span, ranges });
             }
         }
@@ -132,18 +129,10 @@ impl Sealed {
         Ok(units)
     }
 
-    fn span_of(&self, segment: &Segment, group: usize) -> Result<Span, SegmentError> {
-        let mut span: Option<Span> = None;
-        for page in segment.pages(group, TS)? {
-            let Some(Bounds::Integer(min_ts, max_ts)) = page.bounds else { return Ok(self.span) };
-            span = Some(match span {
-                None => Span { min_ts, max_ts },
-                Some(span) => {
-                    Span { min_ts: span.min_ts.min(min_ts), max_ts: span.max_ts.max(max_ts) }
-                }
-            });
-        }
-        Ok(span.unwrap_or(self.span))
+    fn span_of(&self, segment: &Segment, rows: &[Range<u64>]) -> Result<Span, SegmentError> {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(self.span) };
+        let (min_ts, max_ts) = segment.times_of(&(first.start..last.end))?;
+        Ok(Span { min_ts, max_ts })
     }
 
     fn read(
@@ -324,6 +313,29 @@ impl Sealed {
     fn broken(&self, what: impl ToString) -> Problem {
         Problem { path: self.path.clone(), what: what.to_string() }
     }
+}
+
+/// Ranges in pieces that end where a multiple of so many rows, counted from
+/// `first`, does.
+fn pieces(ranges: prune::Ranges, first: u64, rows: u64) -> Vec<prune::Ranges> {
+    let mut pieces: Vec<prune::Ranges> = Vec::new();
+    let mut end = 0;
+    for range in ranges {
+        let mut from = range.start;
+        while from < range.end {
+            if pieces.is_empty() || from >= end {
+                let before = (from - first) / rows;
+                end = (before + 1).saturating_mul(rows).saturating_add(first);
+                pieces.push(Vec::new());
+            }
+            let to = range.end.min(end);
+            if let Some(piece) = pieces.last_mut() {
+                piece.push(from..to);
+            }
+            from = to;
+        }
+    }
+    pieces
 }
 
 /// Rows on the way through the parts of a plan: ranges, and which of their rows.

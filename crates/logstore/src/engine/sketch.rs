@@ -96,18 +96,128 @@ pub(crate) const QUANTILE_ERROR: &str = "0.4 %";
 const BUCKET_BYTES: usize = 24;
 const SAMPLE_BYTES: usize = 8;
 
+/// Codes, in no order, in pieces: none is ever moved, neither when more come nor
+/// when two threads join theirs.
+#[derive(Debug, Default)]
+pub(crate) struct Codes {
+    full: Vec<Vec<u64>>,
+    last: Vec<u64>,
+    /// Of the full ones.
+    count: usize,
+    histogram: Option<Histogram>,
+}
+
+const PIECE_MIN: usize = 64;
+const PIECE_MAX: usize = 16 * 1024;
+/// Fewer codes are gathered and sorted out as they are.
+const FEW: usize = 4096;
+const BARS: usize = 4096;
+
+/// How many codes lie in each part of their range: a quantile then looks at the
+/// codes of one part.
+#[derive(Debug)]
+struct Histogram {
+    least: u64,
+    shift: u32,
+    bars: Vec<u64>,
+}
+
+impl Codes {
+    fn push(&mut self, code: u64, room: &Room) {
+        if self.last.len() == self.last.capacity() {
+            self.grow(room);
+        }
+        self.last.push(code);
+    }
+
+    fn grow(&mut self, room: &Room) {
+        let size = (self.last.capacity() * 2).clamp(PIECE_MIN, PIECE_MAX);
+        let full = std::mem::replace(&mut self.last, Vec::with_capacity(size));
+        self.histogram = None;
+        self.keep(full);
+        room.take(size * SAMPLE_BYTES);
+    }
+
+    fn keep(&mut self, piece: Vec<u64>) {
+        if !piece.is_empty() {
+            self.count += piece.len();
+            self.full.push(piece);
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        self.histogram = None;
+        other.full.into_iter().for_each(|piece| self.keep(piece));
+        self.keep(other.last);
+    }
+
+    fn len(&self) -> usize {
+        self.count + self.last.len()
+    }
+
+    fn bytes(&self) -> usize {
+        let pieces = self.full.iter().chain(std::iter::once(&self.last));
+        pieces.map(|piece| piece.capacity() * SAMPLE_BYTES).sum()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u64> {
+        self.full.iter().chain(std::iter::once(&self.last)).flatten().copied()
+    }
+
+    /// The code that so many are not above.
+    fn at_rank(&mut self, rank: usize) -> Option<u64> {
+        let (mut before, mut bar) = (0, None);
+        if self.len() > FEW {
+            let histogram = self.histogram.take().unwrap_or_else(|| Histogram::of(self));
+            bar = histogram.bars.iter().position(|count| {
+                let is_here = rank < before + *count as usize;
+                before += if is_here { 0 } else { *count as usize };
+                is_here
+            });
+            self.histogram = Some(histogram);
+        }
+        let mut codes: Vec<u64> = match (&self.histogram, bar) {
+            (Some(histogram), Some(bar)) => {
+                self.iter().filter(|code| histogram.bar(*code) == bar).collect()
+            }
+            _ => self.iter().collect(),
+        };
+        let rank = rank.checked_sub(before).filter(|rank| *rank < codes.len())?;
+        Some(*codes.select_nth_unstable(rank).1)
+    }
+}
+
+impl Histogram {
+    fn of(codes: &Codes) -> Self {
+        let ends = |(least, most): (u64, u64), code: u64| (least.min(code), most.max(code));
+        let (least, most) = codes.iter().fold((u64::MAX, 0), ends);
+        let bits = u64::BITS - most.saturating_sub(least).leading_zeros();
+        let shift = bits.saturating_sub(BARS.trailing_zeros());
+        let mut histogram = Self { least, shift, bars: vec![0; BARS] };
+        for code in codes.iter() {
+            let bar = histogram.bar(code);
+            histogram.bars[bar] += 1;
+        }
+        histogram
+    }
+
+    fn bar(&self, code: u64) -> usize {
+        ((code - self.least) >> self.shift) as usize & (BARS - 1)
+    }
+}
+
 /// The values of one group.
 #[derive(Debug)]
 pub(crate) enum Samples {
-    /// Codes, in no order.
-    Exact(Vec<u64>),
+    /// All of them.
+    Exact(Codes),
     /// Codes of numbers without their last bits, and how many there are.
     Sketch(HashMap<u32, u64, Mixed>),
 }
 
 impl Default for Samples {
     fn default() -> Self {
-        Self::Exact(Vec::new())
+        Self::Exact(Codes::default())
     }
 }
 
@@ -115,14 +225,7 @@ impl Samples {
     /// `number` gives the number that a code stands for.
     pub(crate) fn add(&mut self, code: u64, room: &Room, number: fn(u64) -> f64) {
         match self {
-            Self::Exact(codes) => {
-                if codes.len() == codes.capacity() {
-                    let before = codes.capacity();
-                    codes.reserve((before / 2).max(64));
-                    room.take((codes.capacity() - before) * SAMPLE_BYTES);
-                }
-                codes.push(code);
-            }
+            Self::Exact(codes) => codes.push(code, room),
             Self::Sketch(buckets) => {
                 let before = buckets.len();
                 *buckets.entry(bucket(number(code))).or_default() += 1;
@@ -135,22 +238,17 @@ impl Samples {
         if let Self::Exact(codes) = self {
             let mut buckets: HashMap<u32, u64, Mixed> = HashMap::default();
             for code in codes.iter() {
-                *buckets.entry(bucket(number(*code))).or_default() += 1;
+                *buckets.entry(bucket(number(code))).or_default() += 1;
             }
-            room.give_back(codes.capacity() * SAMPLE_BYTES);
+            room.give_back(codes.bytes());
             room.take(buckets.len() * BUCKET_BYTES);
             *self = Self::Sketch(buckets);
         }
     }
 
     pub(crate) fn join(&mut self, mut other: Self, room: &Room, number: fn(u64) -> f64) {
-        if let (Self::Exact(codes), Self::Exact(others)) = (&mut *self, &other) {
-            let before = codes.capacity();
-            codes.reserve_exact(others.len());
-            codes.extend_from_slice(others);
-            room.take((codes.capacity() - before) * SAMPLE_BYTES);
-            room.give_back(others.capacity() * SAMPLE_BYTES);
-            return;
+        if let (Self::Exact(codes), Self::Exact(others)) = (&mut *self, &mut other) {
+            return codes.join(std::mem::take(others));
         }
         self.shrink(room, number);
         other.shrink(room, number);
@@ -170,7 +268,7 @@ impl Samples {
         match self {
             Self::Exact(codes) => {
                 let at = rank(part, codes.len() as u64)? as usize;
-                Some(Ok(*codes.select_nth_unstable(at).1))
+                codes.at_rank(at).map(Ok)
             }
             Self::Sketch(buckets) => {
                 let mut sorted: Vec<(u32, u64)> = buckets.iter().map(|(b, n)| (*b, *n)).collect();
@@ -333,16 +431,24 @@ mod tests {
     fn quantiles_are_exact_and_then_within_the_stated_error() {
         let room = Room::new(usize::MAX);
         let (mut exact, mut other) = (Samples::default(), Samples::default());
+        // Few are sorted out at once, many with a histogram.
         for n in 1..=1000u32 {
             let code = code_of_number(f64::from(n) * 1.7);
             let half = if n % 2 == 0 { &mut exact } else { &mut other };
             half.add(code, &room, number_of_code);
         }
         exact.join(other, &room, number_of_code);
-        for (part, rank) in [(0.0, 1), (0.5, 500), (0.95, 950), (0.999, 999), (1.0, 1000)] {
-            let expected = f64::from(rank) * 1.7;
-            let code = exact.quantile(part).expect("values").expect("exact");
-            assert_eq!(number_of_code(code), expected, "{part}");
+        for times in [1, 100] {
+            for _ in 1..times {
+                for n in 1..=1000u32 {
+                    exact.add(code_of_number(f64::from(n) * 1.7), &room, number_of_code);
+                }
+            }
+            for (part, rank) in [(0.0, 1), (0.5, 500), (0.95, 950), (0.999, 999), (1.0, 1000)] {
+                let expected = f64::from(rank) * 1.7;
+                let code = exact.quantile(part).expect("values").expect("exact");
+                assert_eq!(number_of_code(code), expected, "{part} of {times}");
+            }
         }
         exact.shrink(&room, number_of_code);
         for (part, rank) in [(0.5, 500), (0.95, 950), (1.0, 1000)] {

@@ -1,17 +1,20 @@
 //! Statistics over sources: the columns that groups and measures need, read for
 //! the rows that match and added up on each thread by itself.
 
+use std::convert::Infallible;
+
 use arrow_array::{Array, RecordBatch};
 use domain::query::{FieldRef, Stats};
 
 use super::{
     EngineError, Report, Search, Sources, Table,
     aggregate::Aggregate,
-    evaluate::{Evaluator, whole},
+    evaluate::whole,
     groups::Place,
     plan::Words,
-    run::Run,
-    source::{Counters, Halt, Scan, Unit},
+    queue::Work,
+    run::{AtWork, Done, Run},
+    source::{Halt, Scan},
     tally::in_parallel,
 };
 use crate::segment::{
@@ -33,23 +36,21 @@ pub(crate) fn stats(
     let whole = Aggregate::new(stats, search.budget.memory_bytes)?;
     let columns: Vec<Vec<&'static str>> =
         run.plans.iter().map(|plan| columns(&whole, plan.dataset)).collect();
-    let scan = |source: usize,
-                unit: &Unit,
-                state: &mut Result<Aggregate, EngineError>,
-                evaluator: &mut Evaluator,
-                counters: &mut Counters| {
-        let plan = run.plan_of(source);
-        let columns = &columns[run.parts[source].plan];
+    let scan = |work: Work<Infallible>, at: &mut AtWork<'_, Result<Aggregate, EngineError>>| {
+        let Work::Scan(unit) = work else { return Ok(Done::NOTHING) };
+        let AtWork { source, state, evaluator, counters } = at;
+        let plan = run.plan_of(*source);
+        let columns = &columns[run.parts[*source].plan];
         let scan = Scan { plan, columns, handles: false, meter: &run.meter };
-        run.source(source).scan(unit, &scan, evaluator, counters, &mut |rows| {
-            let Ok(aggregate) = &mut *state else { return };
+        run.source(*source).scan(&unit, &scan, evaluator, counters, &mut |rows| {
+            let Ok(aggregate) = state else { return };
             if let Err(error) = add(aggregate, plan.dataset, &rows.batch) {
-                *state = Err(error);
+                **state = Err(error);
             }
         })?;
         // What cannot be answered need not be read to its end.
         match state {
-            Ok(_) => Ok(None),
+            Ok(_) => Ok(Done::NOTHING),
             Err(_) => Err(Halt::Stop(super::Stop::Memory)),
         }
     };
@@ -63,7 +64,10 @@ pub(crate) fn stats(
 }
 
 fn columns(aggregate: &Aggregate, dataset: Dataset) -> Vec<&'static str> {
-    let mut columns = vec![TS];
+    let mut columns = Vec::new();
+    if aggregate.has_buckets() {
+        columns.push(TS);
+    }
     if dataset == Dataset::Records {
         columns.push(WEIGHT);
     }
@@ -96,7 +100,10 @@ fn add(
     dataset: Dataset,
     batch: &RecordBatch,
 ) -> Result<(), EngineError> {
-    let Some(times) = batch.column_by_name(TS).and_then(whole) else { return Ok(()) };
+    let times = batch.column_by_name(TS).and_then(whole).unwrap_or_default();
+    if aggregate.has_buckets() && times.len() != batch.num_rows() {
+        return Ok(());
+    }
     // A line that says no number stands for itself.
     let counts = batch.column_by_name(WEIGHT).filter(|counts| counts.null_count() < counts.len());
     let weights: Option<Vec<i64>> = counts.and_then(|counts| {
@@ -118,5 +125,5 @@ fn add(
             Some(key) => Place::Label(array, key.into()),
         }
     };
-    aggregate.add_batch(times, weights.as_deref(), &place)
+    aggregate.add_batch(batch.num_rows(), times, weights.as_deref(), &place)
 }

@@ -1,13 +1,14 @@
 //! Counts: the number of lines that match, of none of which more is read than
 //! the condition needs.
 
+use std::convert::Infallible;
+
 use super::{
     EngineError, Report, Search, Sources,
-    evaluate::Evaluator,
     plan::Words,
-    queue::{EndOnPanic, Queue},
-    run::{Run, THREADS, Worked, join, spawn},
-    source::{Counters, Scan, Unit},
+    queue::{EndOnPanic, Queue, Work},
+    run::{AtWork, Done, Run, Step, THREADS, Worked, join, spawn},
+    source::{Counters, Scan},
 };
 use crate::segment::schema::TS;
 
@@ -19,12 +20,12 @@ pub(crate) fn count(
     words: &Words,
 ) -> Result<Report, EngineError> {
     let run = Run::new(sources, search, words)?;
-    let scan = |source: usize, unit: &Unit, n: &mut u64, e: &mut Evaluator, c: &mut Counters| {
-        let plan = run.plan_of(source);
+    let scan = |work: Work<Infallible>, at: &mut AtWork<'_, u64>| {
+        let Work::Scan(unit) = work else { return Ok(Done::NOTHING) };
+        let plan = run.plan_of(at.source);
         let scan = Scan { plan, columns: &[TS], handles: false, meter: &run.meter };
-        let counted = run.source(source).count(unit, &scan, e, c)?;
-        *n += counted;
-        Ok(None)
+        *at.state += run.source(at.source).count(&unit, &scan, at.evaluator, at.counters)?;
+        Ok(Done::NOTHING)
     };
     let (_, report) = in_parallel(&run, || 0u64, &scan, &|counted| *counted)?;
     Ok(report)
@@ -35,11 +36,11 @@ pub(crate) fn count(
 pub(crate) fn in_parallel<S: Send>(
     run: &Run<'_>,
     state: impl Fn() -> S + Sync,
-    scan: &super::run::ScanUnit<'_, S, ()>,
+    scan: &Step<'_, S, Infallible, ()>,
     matched: &dyn Fn(&S) -> u64,
 ) -> Result<(Vec<S>, Report), EngineError> {
     let mut counters = Counters::default();
-    let queue: Queue<()> = Queue::new(run.tasks(&mut counters), usize::MAX);
+    let queue: Queue<Infallible, ()> = Queue::new(run.tasks(&mut counters), usize::MAX);
     let mut stop = None;
     let mut states = Vec::new();
     std::thread::scope(|scope| {

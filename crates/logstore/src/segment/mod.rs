@@ -34,7 +34,9 @@ pub use write::{SealOptions, SegmentInfo, SegmentWriter, date_of};
 pub const FORMAT: u64 = 1;
 /// Rows of a row group.
 pub const GROUP_ROWS: usize = 131_072;
-/// Rows of a data page, and of a batch that is decoded or read.
-pub const PAGE_ROWS: usize = 8192;
+/// Rows of a data page: what is decoded where one row is wanted.
+pub const PAGE_ROWS: usize = 2048;
+/// Rows of a batch that is decoded or read.
+pub const BATCH_ROWS: usize = 8192;
 /// Rows that one entry of the side index stands for: a page of an id column.
 pub const BLOCK_ROWS: usize = 1024;

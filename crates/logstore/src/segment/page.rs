@@ -92,7 +92,8 @@ impl Default for Page {
 thread_local! {
     /// A decompressor is larger than most pages and costs more to make than they
     /// cost to decompress: each thread has one, and one buffer.
-    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { zstd: None, plain: Vec::new() }) };
+    static SCRATCH: RefCell<Scratch> =
+        const { RefCell::new(Scratch { zstd: None, plain: Vec::new() }) };
 }
 
 struct Scratch {

@@ -172,6 +172,23 @@ impl Segment {
         Ok(begin.min(end)..end)
     }
 
+    /// Times between which rows lie, exact up to a page at both ends.
+    pub fn times_of(&self, rows: &Range<u64>) -> Result<(i64, i64), SegmentError> {
+        let known = self.0.groups.iter().enumerate();
+        let mut own = known.filter(|(_, it)| it.rows.start < rows.end && rows.start < it.rows.end);
+        let Some((at, first)) = own.next() else { return Ok((i64::MIN, i64::MAX)) };
+        let last = own.next_back().map_or(first, |(_, last)| last);
+        let (mut min_ts, mut max_ts) = (first.min_ts, last.max_ts);
+        if first.rows == last.rows && *rows != first.rows {
+            let pages = self.page_times(at)?;
+            let before = pages.partition_point(|(_, row)| *row <= rows.start).checked_sub(1);
+            min_ts = before.and_then(|at| pages.get(at)).map_or(min_ts, |(ts, _)| *ts);
+            let behind = pages.partition_point(|(_, row)| *row < rows.end);
+            max_ts = pages.get(behind).map_or(max_ts, |(ts, _)| *ts);
+        }
+        Ok((min_ts, max_ts))
+    }
+
     /// Time and number of the first row of each page of `ts`.
     fn page_times(&self, group: usize) -> Result<Vec<(i64, u64)>, SegmentError> {
         let opened = self.group(group)?;

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Lines that are decoded together: small pieces, small buffers.
-const BATCH_ROWS: usize = 2048;
+const DECODED_ROWS: usize = 2048;
 /// Bytes of lines that end a batch before its rows do.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
 /// Pieces of the journal in memory on the second walk.
@@ -91,7 +91,7 @@ pub fn seal(
                 decoder.push_opaque(text, line.seq, line.ts);
                 sealed.opaque += 1;
             }
-            if decoder.rows() == BATCH_ROWS || decoder.bytes() >= BATCH_BYTES {
+            if decoder.rows() == DECODED_ROWS || decoder.bytes() >= BATCH_BYTES {
                 writer.write(&decoder.finish())?;
             }
         }

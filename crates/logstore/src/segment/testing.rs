@@ -7,7 +7,7 @@ use std::{
 
 use domain::{ids::InstanceId, time::Timestamp};
 
-use super::{Dataset, Decoder, PAGE_ROWS, SealOptions, SegmentInfo, SegmentWriter};
+use super::{BATCH_ROWS, Dataset, Decoder, SealOptions, SegmentInfo, SegmentWriter};
 use crate::{
     format::Commit,
     fs::{Fs, StdFs},
@@ -102,7 +102,7 @@ pub(crate) fn write_segment(
     let mut decoder = Decoder::new(dataset, None);
     for (seq, line) in (1u64..).zip(lines) {
         decoder.push(line.as_bytes(), seq).expect("an object");
-        if decoder.rows() == PAGE_ROWS {
+        if decoder.rows() == BATCH_ROWS {
             writer.write(&decoder.finish()).expect("written");
         }
     }

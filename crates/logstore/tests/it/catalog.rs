@@ -6,4 +6,5 @@ mod faults;
 mod follow;
 mod harness;
 mod kill;
+mod search;
 mod steps;

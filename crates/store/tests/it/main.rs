@@ -9,3 +9,4 @@ mod faults;
 mod harness;
 mod secrets;
 mod sequencing;
+mod stored;

@@ -52,12 +52,28 @@ pub(super) fn decode(runs: &[u8], width: u32, count: usize, out: &mut Vec<u32>) 
 }
 
 fn unpack(packed: &[u8], width: u32, count: usize, out: &mut Vec<u32>) {
+    // As many as are in eight bytes, whichever bit the first one begins at.
+    match width {
+        0..=7 => unpack_by::<8>(packed, width, count, out),
+        8..=14 => unpack_by::<4>(packed, width, count, out),
+        15..=28 => unpack_by::<2>(packed, width, count, out),
+        _ => unpack_by::<1>(packed, width, count, out),
+    }
+}
+
+fn unpack_by<const N: usize>(packed: &[u8], width: u32, count: usize, out: &mut Vec<u32>) {
     let mask = ((1u64 << width) - 1) as u32;
-    let number = |at: usize| {
-        let bit = at * width as usize;
-        (word(packed, bit / 8) >> (bit % 8)) as u32 & mask
-    };
-    out.extend((0..count).map(number));
+    let end = out.len() + count;
+    for first in (0..count).step_by(N) {
+        let bit = first * width as usize;
+        let word = word(packed, bit / 8) >> (bit % 8);
+        let mut numbers = [0; N];
+        for (at, number) in (0u32..).zip(&mut numbers) {
+            *number = (word >> (at * width)) as u32 & mask;
+        }
+        out.extend_from_slice(&numbers);
+    }
+    out.truncate(end);
 }
 
 /// Eight bytes from a place on; zeros behind the end.

@@ -44,8 +44,12 @@ impl Levels {
         take(shape.repetition_max, &mut self.repetitions)
             .and_then(|()| take(shape.definition_max, &mut self.definitions))
             .ok_or("what says which rows have values is damaged")?;
-        let begins = self.repetitions.iter().enumerate().filter(|(_, level)| **level == 0);
-        self.rows.extend(begins.map(|(at, _)| at));
+        self.rows.reserve(rows + 1);
+        for (at, level) in self.repetitions.iter().enumerate() {
+            if *level == 0 {
+                self.rows.push(at);
+            }
+        }
         if self.rows.len() != rows || self.rows.first().is_some_and(|first| *first != 0) {
             return Err("it has another number of rows");
         }

@@ -158,7 +158,8 @@ proptest! {
         use parquet::basic::Encoding as E;
         let texts = (0..150u64).map(|at| (at % 7 != 0).then(|| format!("t-{:x}", seed ^ at)));
         let texts: ArrayRef = Arc::new(texts.collect::<StringArray>());
-        let numbers = (0..150u64).map(|at| (at % 7 != 0).then(|| (seed >> (at % 60)).cast_signed()));
+        let number = |at: u64| (at % 7 != 0).then(|| (seed >> (at % 60)).cast_signed());
+        let numbers = (0..150u64).map(number);
         let numbers: ArrayRef = Arc::new(numbers.collect::<Int64Array>());
         let columns = [
             (&texts, Physical::Bytes, vec![None, Some(E::PLAIN), Some(E::DELTA_BYTE_ARRAY),

@@ -7,13 +7,11 @@ use arrow_schema::{DataType, Schema, SchemaRef};
 
 use super::{Segment, Selection, chunk::Chunk, column::Column, nested, source::ReadError};
 use crate::segment::{
-    SegmentError,
+    BATCH_ROWS, SegmentError,
     page::{Physical, Shape},
     schema,
 };
 
-/// Rows at once: what is tested together stays in a core's cache.
-const BATCH_ROWS: usize = 8192;
 /// Rows at once where a row may have a captured body.
 const BODY_ROWS: usize = 128;
 

@@ -102,16 +102,25 @@ impl Column {
             self.nulls.append_n_non_nulls(to - from);
             return self.rows.extend(piece, from, to);
         };
-        let mut at = valid.slice(0, from).count_set_bits();
+        let first = valid.slice(0, from).count_set_bits();
         let own: BooleanBuffer = valid.slice(from, to - from);
-        let mut done = 0;
-        for (start, end) in own.set_slices() {
-            self.rows.extend_none(start - done);
-            self.rows.extend(piece, at, at + end - start)?;
-            at += end - start;
-            done = end;
+        let end = first + own.count_set_bits();
+        match self.rows.movable() {
+            Some(before) => {
+                self.rows.extend(piece, first, end)?;
+                self.rows.spread(before, &own);
+            }
+            None => {
+                let (mut at, mut done) = (first, 0);
+                for (start, end) in own.set_slices() {
+                    self.rows.extend_none(start - done);
+                    self.rows.extend(piece, at, at + end - start)?;
+                    at += end - start;
+                    done = end;
+                }
+                self.rows.extend_none(own.len() - done);
+            }
         }
-        self.rows.extend_none(own.len() - done);
         self.nulls.append_buffer(&NullBuffer::new(own));
         Ok(())
     }
@@ -146,6 +155,27 @@ impl Column {
             }
             _ => return Err("a column has a type that no file keeps".into()),
         })
+    }
+}
+
+/// Moves the values behind the first `before` to the rows that have one, from the
+/// last on, so that none is overwritten before it was moved; others get the default.
+fn spread<T: Copy + Default>(values: &mut Vec<T>, before: usize, rows: &BooleanBuffer) {
+    let mut from = values.len();
+    values.resize(before + rows.len(), T::default());
+    for row in (0..rows.len()).rev() {
+        let to = before + row;
+        if from > to {
+            // All that are left stand where they belong.
+            break;
+        }
+        values[to] = match rows.value(row) && from > before {
+            true => {
+                from -= 1;
+                values[from]
+            }
+            false => T::default(),
+        };
     }
 }
 
@@ -188,11 +218,28 @@ impl Rows {
         Ok(())
     }
 
-    /// Rows without a value.
+    /// How many values there are, where moving them apart afterwards is quicker
+    /// than putting each in its place.
+    fn movable(&self) -> Option<usize> {
+        match self {
+            Self::Whole(values) => Some(values.len()),
+            Self::Words(words) => Some(words.keys.len()),
+            Self::Texts(_) | Self::Bits(_) => None,
+        }
+    }
+
+    fn spread(&mut self, before: usize, rows: &BooleanBuffer) {
+        match self {
+            Self::Whole(values) => spread(values, before, rows),
+            Self::Words(words) => spread(&mut words.keys, before, rows),
+            Self::Texts(_) | Self::Bits(_) => {}
+        }
+    }
+
+    /// Rows without a value, of those that are not moved.
     fn extend_none(&mut self, count: usize) {
         match self {
-            Self::Whole(values) => values.resize(values.len() + count, 0),
-            Self::Words(words) => words.keys.resize(words.keys.len() + count, 0),
+            Self::Whole(_) | Self::Words(_) => {}
             Self::Texts(texts) => texts.push_none(count),
             Self::Bits(bits) => bits.append_n(count, false),
         }
