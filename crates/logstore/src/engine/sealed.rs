@@ -35,16 +35,17 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    fn problem(&self, error: &SegmentError) -> Problem {
-        Problem { path: self.path.clone(), what: error.unnamed() }
+    /// The file it names is the segment or its side index.
+    fn problem(error: &SegmentError) -> Problem {
+        Problem { path: PathBuf::from(error.file()), what: error.unnamed() }
     }
 
     fn open(&self, counters: &mut Counters) -> Result<Arc<Segment>, Problem> {
-        let (segment, opened) = self.shelf.take(&self.path).map_err(|e| self.problem(&e))?;
+        let (segment, opened) = self.shelf.take(&self.path).map_err(|e| Self::problem(&e))?;
         counters.opened += u64::from(opened);
         if let Some(problem) = segment.ids_problem().filter(|_| opened) {
             // Nothing is missing from the answer, but nothing proves its pages.
-            counters.problem(self.problem(problem));
+            counters.problem(Self::problem(problem));
         }
         if segment.dataset() != self.dataset {
             let what =
@@ -67,7 +68,7 @@ impl Sealed {
             match segment.candidates(id) {
                 // A damaged index: the rows themselves may be whole.
                 Err(error) => {
-                    counters.problem(self.problem(&error));
+                    counters.problem(Self::problem(&error));
                     return None;
                 }
                 Ok(Some(rows)) => any = unite(any, rows),
@@ -143,9 +144,9 @@ impl Sealed {
         visit: &mut dyn FnMut(RecordBatch) -> Result<(), Halt>,
     ) -> Result<(), Halt> {
         let selection = Selection::Rows(ranges.to_vec());
-        let batches = segment.read(&selection, columns).map_err(|e| self.problem(&e))?;
+        let batches = segment.read(&selection, columns).map_err(|e| Self::problem(&e))?;
         for batch in batches {
-            visit(batch.map_err(|e| self.problem(&e))?)?;
+            visit(batch.map_err(|e| Self::problem(&e))?)?;
         }
         Ok(())
     }
@@ -203,7 +204,7 @@ impl Source for Sealed {
     fn prune(&self, plan: &Plan, counters: &mut Counters) -> Result<Vec<Unit>, Halt> {
         let begun = Instant::now();
         let segment = self.open(counters)?;
-        let units = self.units(&segment, plan, counters).map_err(|e| self.problem(&e));
+        let units = self.units(&segment, plan, counters).map_err(|e| Self::problem(&e));
         counters.prune += begun.elapsed();
         Ok(units?)
     }

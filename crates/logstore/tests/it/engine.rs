@@ -403,8 +403,8 @@ fn damage_is_named_and_the_rest_is_found() {
 /// A problem names its file once, and says why.
 #[test]
 fn a_damaged_segment_is_named_once() {
-    let dice = &mut Dice::new(12);
-    let world = World::new(dice, 200);
+    let world = World::new(&mut Dice::new(12), 200);
+    world.seal_all();
     let taken = logstore::catalog::snapshot(&*world.fs, world.path()).unwrap();
     let file = &taken.segments.first().expect("a sealed file").path;
     std::fs::write(file, b"no Parquet at all").unwrap();
